@@ -1,0 +1,1 @@
+//! Vestibule: a TLS and bearer-token sidecar for Kubernetes.
