@@ -1,1 +1,24 @@
 //! Vestibule: a TLS and bearer-token sidecar for Kubernetes.
+
+pub mod admin;
+mod app;
+pub mod auth;
+mod cli;
+pub mod config;
+pub mod exposure;
+mod gate;
+mod http;
+mod login;
+pub mod metrics;
+pub mod pki;
+mod proxy;
+pub mod readiness;
+mod server;
+pub mod shutdown;
+pub mod store;
+pub mod telemetry;
+
+/// Runs the command line that the process was started with.
+pub fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,271 @@
+//! Builds everything from a configuration: reads, binds, spawns, waits for a signal, drains.
+
+mod capacity;
+mod config_reload;
+mod settings;
+mod tls_reload;
+mod workers;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::runtime;
+use tokio::sync::watch;
+
+pub(crate) use self::config_reload::ConfigSource;
+use self::tls_reload::TlsFiles;
+use self::workers::Workers;
+use crate::admin::{self, AdminState};
+use crate::config::{Certificate, Config, Loaded, Store, Upstream};
+use crate::exposure::Exposure;
+use crate::gate::Publisher;
+use crate::login::Desk;
+use crate::metrics::{Metrics, StoreName};
+use crate::proxy::{Deadlines, InFlight, Target};
+use crate::readiness::Readiness;
+use crate::server::Listener;
+use crate::shutdown::{Shutdown, Signals, Timing};
+use crate::store::file_watch::FileWatch;
+use crate::store::{KeyFeed, Report, UserFeed, tls_material};
+use crate::telemetry::{EventName, Level, Logger};
+
+/// How long the last log lines may take.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Why the process could not start, or not go on. One line that names the setting and the mend.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// Nothing was bound or written.
+    Config(String),
+    Runtime(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) | Self::Runtime(error) => f.write_str(error),
+        }
+    }
+}
+
+/// Where it listens, once it does; the ports are those that the system chose where 0 was given.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Addresses {
+    pub(crate) listen: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
+
+/// Serves until a signal ends it; returns the exit code. `source`: where the configuration can be loaded from again.
+pub(crate) fn serve(
+    loaded: Loaded,
+    source: Option<ConfigSource>,
+    listening: impl FnOnce(Addresses),
+) -> Result<u8, StartError> {
+    let Loaded { config, warnings } = loaded;
+    let checked = Checked::new(&config)?;
+    let bound = Bound::new(&config)?;
+    let log = Logger::to_stderr(settings::log(&config.log)).map_err(|error| runtime_error("standard error", &error))?;
+    log.catch_panics();
+    for warning in warnings.iter().chain(&checked.warnings) {
+        log.event(Level::Warn, EventName::ConfigWarning, warning).emit();
+    }
+    capacity::raise_file_limit();
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| runtime_error("the runtime", &error))?;
+    let code = runtime.block_on(run(config, checked, bound, source, log.clone(), listening));
+    log.flush(LAST_WORDS);
+    // Blocking reads of a store that hangs must not hold up the end.
+    runtime.shutdown_background();
+    code
+}
+
+/// What a configuration names besides itself, read and found good. Nothing is bound yet.
+struct Checked {
+    target: Target,
+    tls: TlsFiles,
+    users: std::path::PathBuf,
+    keys: std::path::PathBuf,
+    warnings: Vec<String>,
+}
+
+impl Checked {
+    fn new(config: &Config) -> Result<Self, StartError> {
+        let error = |error: String| StartError::Config(error);
+        let Store::Directory(store) = &config.store else {
+            let mend = "this version keeps users and keys in a directory: give `store.directory` instead";
+            return Err(error(format!("store.kubernetes: not available yet; {mend}")));
+        };
+        let Certificate::Files { certificate, key } = &config.tls.certificate else {
+            let mend = "give `tls.certificate` and `tls.key` instead";
+            return Err(error(format!("tls.managed: not available yet; {mend}")));
+        };
+        let mut warnings = Vec::new();
+        if tls_material::key_is_world_readable(key) {
+            warnings.push(format!("tls.key: {} can be read by everyone; `chmod 600` it", key.display()));
+        }
+        let ca = match &config.upstream_ca {
+            None => Vec::new(),
+            Some(path) => tls_material::read_ca_bundle(path).map_err(|e| error(format!("upstreamCa: {e}")))?,
+        };
+        let deadlines = Deadlines { connect: config.limits.upstream_connect, headers: config.limits.upstream_headers };
+        Ok(Self {
+            target: Target::new(&config.upstream, ca, deadlines).map_err(error)?,
+            tls: TlsFiles::load(certificate.clone(), key.clone(), &config.tls).map_err(error)?,
+            users: store.users.clone(),
+            keys: store.keys.clone(),
+            warnings,
+        })
+    }
+}
+
+/// Both listeners, or neither.
+struct Bound {
+    listen: Listener,
+    admin: Listener,
+    addresses: Addresses,
+}
+
+impl Bound {
+    fn new(config: &Config) -> Result<Self, StartError> {
+        let bind = |setting: &str, address: SocketAddr| {
+            let listener = Listener::bind(address).map_err(|error| {
+                StartError::Config(format!(
+                    "{setting}: cannot listen on {address}: {error}; free it or choose another address"
+                ))
+            })?;
+            let local = listener.local_addr().map_err(|error| runtime_error(setting, &error))?;
+            Ok((listener, local))
+        };
+        let (listen, listen_address) = bind("listen", config.listen)?;
+        let (admin, admin_address) = bind("admin", config.admin)?;
+        Ok(Self { listen, admin, addresses: Addresses { listen: listen_address, admin: admin_address } })
+    }
+}
+
+async fn run(
+    config: Config,
+    checked: Checked,
+    bound: Bound,
+    source: Option<ConfigSource>,
+    log: Logger,
+    listening: impl FnOnce(Addresses),
+) -> Result<u8, StartError> {
+    // Before anything that a signal should end in order.
+    let signals = Signals::install().map_err(|error| runtime_error("signals", &error))?;
+    let shutdown = Shutdown::new();
+    tokio::spawn(signals.forward(shutdown.clone()));
+    let metrics = Arc::new(Metrics::new());
+    let readiness = Readiness::new();
+    let access = settings::access(&config.access, config.tokens.max_session).map_err(StartError::Config)?;
+    let publisher = Publisher::new(access);
+
+    let watched = FileWatch::new([checked.users.clone()]);
+    let report = |store| Report::new(store, Arc::clone(&metrics), readiness.clone(), log.clone());
+    let mut users = UserFeed::new(checked.users, publisher.clone(), report(StoreName::Users));
+    users.read();
+    tokio::spawn(users.run(watched));
+
+    let watched = FileWatch::new([checked.keys.clone()]);
+    let policy = settings::rotation(&config);
+    let (mut keys, reread) = KeyFeed::new(checked.keys, policy, publisher.clone(), report(StoreName::Keys));
+    keys.start();
+    tokio::spawn(keys.run(watched));
+
+    let hashing = config.authorize.hashing.clone();
+    let throttle = settings::throttle(&config.throttle);
+    let desk = Desk::start(throttle, hashing.threads, hashing.queue, publisher.subscribe())
+        .map_err(|error| runtime_error("the hashing threads", &error))?;
+
+    let tls = checked.tls.publish(Arc::clone(&metrics), log.clone());
+    if let Some(source) = source {
+        let reload = config_reload::ConfigReload {
+            source,
+            current: config.clone(),
+            publisher: publisher.clone(),
+            desk: Arc::clone(&desk),
+            metrics: Arc::clone(&metrics),
+            log: log.clone(),
+        };
+        tokio::spawn(reload.run());
+    }
+
+    let exposure = Exposure::of_loopback_port(loopback_port(&config.upstream));
+    let entries = Arc::clone(&desk);
+    let state = AdminState {
+        metrics: Arc::clone(&metrics),
+        readiness: readiness.clone(),
+        before_scrape: Box::new(move |metrics| {
+            metrics.set_upstream_exposed(exposure.is_exposed());
+            metrics.set_throttled_entries(entries.entries());
+        }),
+    };
+    let admin = bound.admin.share().and_then(TcpListener::from_std);
+    let admin = admin.map_err(|error| runtime_error("admin", &error))?;
+    tokio::spawn(admin::serve(admin, state, shutdown.phase(), log.clone()));
+
+    let in_flight = InFlight::new(
+        Arc::clone(&metrics),
+        config.limits.in_flight,
+        config.limits.queue_length,
+        config.limits.queue_timeout,
+    );
+    let workers = Workers {
+        parts: settings::worker_parts(&config, &publisher, reread, desk, &shutdown, &metrics, &log),
+        target: checked.target,
+        in_flight,
+        body_limit: config.limits.request_body,
+        expected: settings::expected(&config.tokens),
+        tls,
+        connections: capacity::connections(&config),
+        limits: settings::connection_limits(&config.limits),
+        shutdown: shutdown.clone(),
+    };
+    let threads = config.workers.unwrap_or_else(capacity::workers);
+    workers.spawn(threads, &bound.listen).map_err(|error| runtime_error("the worker threads", &error))?;
+
+    log.event(Level::Info, EventName::Listening, "listening")
+        .field("listen", bound.addresses.listen)
+        .field("admin", bound.addresses.admin)
+        .field("workers", threads)
+        .field("version", env!("CARGO_PKG_VERSION"))
+        .emit();
+    listening(bound.addresses);
+    tokio::spawn(tell_readiness(readiness.clone(), log.clone()));
+
+    let timing = Timing { delay: config.shutdown.delay, grace: config.shutdown.grace };
+    let ending = shutdown.run(timing, &readiness).await;
+    log.event(Level::Info, EventName::Stopped, "stopped").field("exit_code", u16::from(ending.exit_code())).emit();
+    Ok(ending.exit_code())
+}
+
+/// Says in the log what keeps the process from being ready, and when it is.
+async fn tell_readiness(readiness: Readiness, log: Logger) {
+    let mut last = Vec::from(["starting".to_owned()]);
+    loop {
+        last = readiness.changed_from(&last).await;
+        let message = if last.is_empty() { "ready" } else { "not ready" };
+        let pending = last.join("; ");
+        log.event(Level::Info, EventName::Readiness, message)
+            .field("pending", (!last.is_empty()).then_some(pending.as_str()))
+            .emit();
+    }
+}
+
+fn loopback_port(upstream: &Upstream) -> Option<u16> {
+    let (Upstream::Http(origin) | Upstream::Https(origin) | Upstream::H2c(origin)) = upstream else { return None };
+    let is_loopback = origin.host == "localhost"
+        || origin.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    is_loopback.then_some(origin.port)
+}
+
+fn runtime_error(what: &str, error: &dyn fmt::Display) -> StartError {
+    StartError::Runtime(format!("{what}: {error}"))
+}
+
+/// A TLS configuration that changes.
+type TlsChannel = watch::Receiver<Arc<rustls::ServerConfig>>;

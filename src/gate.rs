@@ -1,0 +1,164 @@
+//! Decides whether a request may pass, and makes the proof without which nothing is forwarded.
+
+mod bearer;
+mod identity;
+mod publisher;
+mod refusal;
+mod token_cache;
+mod trust;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use http::{HeaderMap, Method, Uri};
+
+use crate::auth::access::RouteRule;
+use crate::auth::path::ambiguity;
+use crate::auth::token::Expected;
+
+pub(crate) use bearer::{Credentials, credentials};
+pub(crate) use identity::{Identity, group_names};
+pub(crate) use publisher::Publisher;
+pub(crate) use refusal::{BadRequest, InvalidToken, Refusal};
+use token_cache::TokenCache;
+pub(crate) use trust::{Access, IdentityHeaders, Trust, TunnelLife};
+
+/// One worker's gate: what it remembers is a cache of tokens that were found good.
+pub(crate) struct Gate {
+    expected: Expected,
+    verified: RefCell<TokenCache>,
+}
+
+/// Proof that a request may be forwarded. Only this module makes it.
+#[derive(Debug, Clone)]
+pub(crate) struct Permit(Basis);
+
+#[derive(Debug, Clone)]
+enum Basis {
+    /// A rule opens this path to anyone.
+    Open,
+    /// A token was verified and its user may call the application.
+    Bearer(Rc<Identity>),
+    /// Shadow mode: this would have been refused.
+    Shadow(Refusal, Option<Rc<Identity>>),
+}
+
+impl Permit {
+    /// Who asks, where a token was verified.
+    pub(crate) fn identity(&self) -> Option<&Rc<Identity>> {
+        match &self.0 {
+            Basis::Open => None,
+            Basis::Bearer(identity) => Some(identity),
+            Basis::Shadow(_, identity) => identity.as_ref(),
+        }
+    }
+
+    /// A rule opened the path; nobody was identified.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.0, Basis::Open)
+    }
+
+    /// Shadow mode: the refusal that would have been.
+    pub(crate) fn would_have_been(&self) -> Option<Refusal> {
+        match &self.0 {
+            Basis::Shadow(refusal, _) => Some(*refusal),
+            Basis::Open | Basis::Bearer(_) => None,
+        }
+    }
+
+    /// Shadow mode without a verified token: the application sees what the client sent.
+    pub(crate) fn leaves_request_alone(&self) -> bool {
+        matches!(self.0, Basis::Shadow(_, None))
+    }
+}
+
+impl Gate {
+    pub(crate) fn new(expected: Expected) -> Self {
+        Self { expected, verified: RefCell::default() }
+    }
+
+    /// Judges a request for the application. In shadow mode every request gets a permit, which knows its refusal.
+    ///
+    /// `now`: seconds since the epoch.
+    pub(crate) fn judge(
+        &self,
+        trust: &Trust,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        now: u64,
+    ) -> Result<Permit, Refusal> {
+        match self.decide(trust, method, uri, headers, now) {
+            Ok(permit) => Ok(permit),
+            Err((refusal, identity)) if trust.access.shadow() => Ok(Permit(Basis::Shadow(refusal, identity))),
+            Err((refusal, _)) => Err(refusal),
+        }
+    }
+
+    fn decide(
+        &self,
+        trust: &Trust,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        now: u64,
+    ) -> Result<Permit, (Refusal, Option<Rc<Identity>>)> {
+        let policy = &trust.access.policy;
+        let credentials = credentials(headers);
+        let identify = || match credentials {
+            Credentials::Token(token) => self.identify(trust, token, now).map_err(Refusal::Invalid),
+            Credentials::None => Err(Refusal::NoToken),
+            Credentials::Several => Err(Refusal::BadRequest(BadRequest::SeveralAuthorizations)),
+        };
+        if matches!(credentials, Credentials::Several) {
+            return Err((Refusal::BadRequest(BadRequest::SeveralAuthorizations), None));
+        }
+        if policy.needs_unambiguous_path()
+            && let Some(_ambiguity) = ambiguity(uri.path())
+        {
+            return Err((Refusal::BadRequest(BadRequest::AmbiguousPath), identify().ok()));
+        }
+        let rule = policy.decide_route(method.as_str(), uri.path());
+        if rule == RouteRule::Open {
+            return Ok(Permit(Basis::Open));
+        }
+        let identity = identify().map_err(|refusal| (refusal, None))?;
+        if policy.may_call(rule, identity.group_names()) {
+            Ok(Permit(Basis::Bearer(identity)))
+        } else {
+            Err((Refusal::Forbidden, Some(identity)))
+        }
+    }
+
+    /// Whose token this is, if it is good at this moment; for the application and for refreshing alike.
+    pub(crate) fn identify(&self, trust: &Trust, token: &str, now: u64) -> Result<Rc<Identity>, InvalidToken> {
+        if let Some(identity) = self.verified.borrow_mut().find(token, trust.generation) {
+            return if now < identity.claims.exp { Ok(identity) } else { Err(InvalidToken::Expired) };
+        }
+        let identity = Rc::new(Identity::verify(token, trust, now, &self.expected)?);
+        self.verified.borrow_mut().keep(token, trust.generation, Rc::clone(&identity));
+        Ok(identity)
+    }
+
+    /// Does a permit that was given earlier still hold, for a connection that lives on it?
+    ///
+    /// `key_retired`: the token's key has run out as planned, so that its absence is no revocation.
+    pub(crate) fn still_holds(
+        &self,
+        trust: &Trust,
+        permit: &Permit,
+        method: &Method,
+        path: &str,
+        key_retired: bool,
+    ) -> bool {
+        let policy = &trust.access.policy;
+        let rule = policy.decide_route(method.as_str(), path);
+        if rule == RouteRule::Open || trust.access.shadow() {
+            return true;
+        }
+        permit.identity().is_some_and(|identity| {
+            let key_stands = key_retired || trust.ring.find(&identity.kid).is_some();
+            key_stands && identity.present_user(trust).is_ok_and(|user| policy.may_call(rule, group_names(&user)))
+        })
+    }
+}

@@ -1,0 +1,22 @@
+//! What a request gets: its route, its judgement, its answer, and the record of it.
+
+mod application;
+mod body;
+mod credentials;
+mod dialect;
+mod exchange;
+mod head;
+mod login;
+mod peer;
+mod public_keys;
+mod refresh;
+mod reply;
+mod route;
+mod serve;
+mod tunnel;
+mod worker;
+
+pub(crate) use peer::Peer;
+pub(crate) use route::LoginPaths;
+pub(crate) use serve::serve_request;
+pub(crate) use worker::{Worker, WorkerParts};

@@ -1,0 +1,132 @@
+//! Requests for the application: judged, then forwarded with the proof in hand.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+
+use super::exchange::{Exchange, ReplyBody};
+use super::peer::Peer;
+use super::reply;
+use super::tunnel::Tunnel;
+use super::worker::{self, Worker};
+use crate::gate::{Credentials, Identity, InvalidToken, Permit, Refusal, Trust, credentials};
+use crate::metrics::Outcome;
+use crate::proxy::{Answer, Failure};
+use crate::telemetry::{EventName, Level};
+
+/// Answers with what the application says, or with why it was not asked.
+pub(super) async fn serve(
+    peer: Rc<Peer>,
+    request: Request<Incoming>,
+    mut exchange: Box<Exchange>,
+) -> Response<ReplyBody> {
+    let worker = &peer.worker;
+    let (trust, judged) = judge(worker, &request).await;
+    let permit = match judged {
+        Ok(permit) => permit,
+        Err(refusal) => {
+            audit_refusal(&peer, refusal, None, &exchange, request.headers());
+            let reply = reply::refused(refusal);
+            return exchange.answered(reply.response, reply.outcome);
+        }
+    };
+    exchange.identity = permit.identity().cloned();
+    exchange.outcome = match permit.would_have_been() {
+        Some(refusal) => {
+            audit_refusal(&peer, refusal, Some(&permit), &exchange, request.headers());
+            reply::outcome(refusal)
+        }
+        None if permit.is_open() => Outcome::Open,
+        None => Outcome::Forwarded,
+    };
+    let identity_headers = Arc::clone(&trust.access.headers);
+    drop(trust);
+    let forwarded = worker.forwarder.forward(&permit, request, &peer.hop, &identity_headers, &exchange.progress).await;
+    match forwarded {
+        Ok(answer) => {
+            exchange.upstream = Some(answer.waited);
+            worker.metrics.upstream_answered(answer.waited);
+            deliver(&peer, answer, permit, exchange)
+        }
+        Err(failure) => not_answered(worker, &failure, exchange),
+    }
+}
+
+/// Judges on one version of everything. A token of a key that the ring does not hold may be newer than the ring: the
+/// store is asked, and the request judged again.
+async fn judge(worker: &Worker, request: &Request<Incoming>) -> (Arc<Trust>, Result<Permit, Refusal>) {
+    let once = || {
+        let trust = worker.trust();
+        let judged = worker.gate.judge(&trust, request.method(), request.uri(), request.headers(), worker::epoch());
+        (trust, judged)
+    };
+    let (trust, judged) = once();
+    let refusal = judged.as_ref().map_or_else(|refusal| Some(*refusal), Permit::would_have_been);
+    if refusal == Some(Refusal::Invalid(InvalidToken::UnknownKey))
+        && let Credentials::Token(token) = credentials(request.headers())
+        && worker.reread_for(token, &trust).await
+    {
+        return once();
+    }
+    (trust, judged)
+}
+
+fn deliver(peer: &Rc<Peer>, answer: Answer, permit: Permit, exchange: Box<Exchange>) -> Response<ReplyBody> {
+    let outcome = exchange.outcome;
+    if let Some((client, application)) = answer.upgraded {
+        let tunnel = Tunnel::new(Rc::clone(&peer.worker), permit, &exchange);
+        tokio::task::spawn_local(tunnel.run(client, application));
+    }
+    exchange.answered(answer.response.map(ReplyBody::application), outcome)
+}
+
+fn not_answered(worker: &Worker, failure: &Failure, exchange: Box<Exchange>) -> Response<ReplyBody> {
+    if let Failure::Upstream { reason, detail } = failure {
+        worker.metrics.upstream_error(*reason);
+        worker
+            .log
+            .event(Level::Warn, EventName::UpstreamFailed, "the application gave no answer")
+            .field("reason", *reason)
+            .field("detail", detail.as_str())
+            .field("request_id", exchange.request_id.as_bytes())
+            .emit();
+    }
+    match reply::failed(failure) {
+        Some(reply) => exchange.answered(reply.response, reply.outcome),
+        None => {
+            // Nobody reads this; the client is gone.
+            let reply = reply::broken_off();
+            exchange.answered(reply.response, reply.outcome)
+        }
+    }
+}
+
+/// A refusal is an audit event; in shadow mode it says that the request went through.
+pub(super) fn audit_refusal(
+    peer: &Peer,
+    refusal: Refusal,
+    shadow: Option<&Permit>,
+    exchange: &Exchange,
+    headers: &HeaderMap,
+) {
+    let (event, message) = match shadow {
+        None => (EventName::Refusal, "a request was refused"),
+        Some(_) => (EventName::ShadowRefusal, "a request would have been refused"),
+    };
+    let identity: Option<&Rc<Identity>> = shadow.and_then(Permit::identity);
+    peer.worker
+        .log
+        .event(Level::Info, event, message)
+        .field("outcome", reply::outcome(refusal))
+        .field("reason", refusal.as_str())
+        .field("user", identity.map(|identity| identity.user.name()))
+        .field("kid", identity.map(|identity| &*identity.kid))
+        .field("jti", identity.map(|identity| identity.claims.jti.as_str()))
+        .field("source", peer.source(headers))
+        .field("method", exchange.method().as_str())
+        .field("path", exchange.uri().path())
+        .field("request_id", exchange.request_id.as_bytes())
+        .emit();
+}

@@ -1,0 +1,184 @@
+//! One request from its head to its answer's last byte: counted, timed, and written to the access log at its end.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, Uri, Version};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::peer::Peer;
+use crate::auth::uuid;
+use crate::gate::Identity;
+use crate::metrics::Outcome;
+use crate::proxy::{AnswerBody, BodyProgress, X_REQUEST_ID};
+use crate::server::ServingGuard;
+use crate::telemetry;
+
+/// nginx's code for a client that left before its answer; nothing was sent.
+const CLIENT_LEFT: u16 = 499;
+
+/// What is known of a request; its end is recorded when it is dropped.
+pub(crate) struct Exchange {
+    peer: Rc<Peer>,
+    _serving: ServingGuard,
+    started: Instant,
+    method: Method,
+    uri: Uri,
+    version: Version,
+    pub(super) request_id: HeaderValue,
+    pub(super) progress: Rc<BodyProgress>,
+    pub(super) identity: Option<Rc<Identity>>,
+    /// Who logged in, where that was what the request was for.
+    pub(super) login_user: Option<String>,
+    pub(super) outcome: Outcome,
+    pub(super) upstream: Option<Duration>,
+    status: u16,
+    bytes_out: u64,
+}
+
+impl Exchange {
+    pub(super) fn begin(peer: &Rc<Peer>, request: &mut Request<Incoming>, outcome: Outcome) -> Box<Self> {
+        let request_id = request.headers().get(X_REQUEST_ID).filter(|id| !id.is_empty()).cloned();
+        let request_id = request_id.unwrap_or_else(|| {
+            let made = HeaderValue::from_maybe_shared(Bytes::from(uuid::v4())).expect("a UUID is visible ASCII");
+            request.headers_mut().insert(X_REQUEST_ID, made.clone());
+            made
+        });
+        Box::new(Self {
+            peer: Rc::clone(peer),
+            _serving: peer.activity.serve(),
+            started: Instant::now(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            request_id,
+            progress: Rc::default(),
+            identity: None,
+            login_user: None,
+            outcome,
+            upstream: None,
+            status: CLIENT_LEFT,
+            bytes_out: 0,
+        })
+    }
+
+    pub(super) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// The answer is decided; what is left of the exchange travels with its body.
+    pub(super) fn answered(
+        mut self: Box<Self>,
+        mut response: Response<ReplyBody>,
+        outcome: Outcome,
+    ) -> Response<ReplyBody> {
+        self.outcome = outcome;
+        self.status = response.status().as_u16();
+        response.body_mut().exchange = Some(self);
+        response
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let worker = &self.peer.worker;
+        let took = self.started.elapsed();
+        worker.metrics.request(self.outcome, self.status, took);
+        if worker.log.access_enabled() {
+            let user = self.identity.as_ref().map(|identity| identity.user.name()).or(self.login_user.as_deref());
+            worker.log.access(&telemetry::Access {
+                method: self.method.as_str(),
+                path: self.uri.path(),
+                protocol: match self.version {
+                    Version::HTTP_2 => "HTTP/2",
+                    Version::HTTP_10 => "HTTP/1.0",
+                    _ => "HTTP/1.1",
+                },
+                status: self.status,
+                outcome: self.outcome,
+                bytes_in: self.progress.bytes.get(),
+                bytes_out: self.bytes_out,
+                duration: took,
+                upstream: self.upstream,
+                user,
+                source: self.peer.ip,
+                request_id: self.request_id.to_str().unwrap_or_default(),
+            });
+        }
+    }
+}
+
+/// The body of every answer, ours or the application's.
+pub(crate) struct ReplyBody {
+    source: Source,
+    exchange: Option<Box<Exchange>>,
+}
+
+enum Source {
+    Full(Bytes),
+    Application(Box<AnswerBody>),
+}
+
+impl ReplyBody {
+    pub(super) fn full(bytes: Bytes) -> Self {
+        Self { source: Source::Full(bytes), exchange: None }
+    }
+
+    pub(super) fn application(body: AnswerBody) -> Self {
+        Self { source: Source::Application(Box::new(body)), exchange: None }
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        let frame = match &mut this.source {
+            Source::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Source::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Source::Application(body) => Pin::new(&mut **body).poll_frame(cx),
+        };
+        if let (Poll::Ready(Some(Ok(frame))), Some(exchange)) = (&frame, &mut this.exchange)
+            && let Some(data) = frame.data_ref()
+        {
+            exchange.bytes_out += data.len() as u64;
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Full(bytes) => bytes.is_empty(),
+            Source::Application(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Application(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for ReplyBody {
+    fn drop(&mut self) {
+        if let (Source::Application(body), Some(exchange)) = (&self.source, &mut self.exchange)
+            && body.failed()
+        {
+            exchange.outcome = Outcome::UpstreamError;
+            exchange.peer.worker.upstream_broke_off(exchange);
+        }
+    }
+}

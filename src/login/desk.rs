@@ -1,0 +1,273 @@
+//! Decides login attempts: asks the throttle, has passwords checked, and tells everyone who waits.
+
+use std::collections::HashMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{oneshot, watch};
+
+use super::hashing::Hashing;
+use crate::auth::password::Password;
+use crate::auth::throttle::{
+    AttemptDigest, AttemptId, Decision, Outcome, Policy, Source, Throttle, Ticket, Woken, retry_after_seconds,
+};
+use crate::auth::users::{PasswordCheck, User};
+use crate::gate::Trust;
+
+/// Sources that have logged in are favoured for this long.
+const FAVOURED_FOR: Duration = Duration::from_secs(60 * 60);
+/// Favoured sources that are remembered.
+const FAVOURED: usize = 10_000;
+/// What a client is told to wait when the hashing queue is full, in seconds.
+const QUEUE_RETRY_AFTER: u64 = 1;
+
+/// What became of an attempt.
+#[derive(Debug, Clone)]
+pub(crate) enum Verdict {
+    Granted {
+        user: Arc<User>,
+        credential: String,
+    },
+    /// The right password, past its date.
+    Expired,
+    /// Unknown user, wrong password, disabled user: nobody is told which.
+    Denied,
+    /// Seconds to wait.
+    Throttled {
+        retry_after: u64,
+    },
+    Overloaded {
+        retry_after: u64,
+    },
+}
+
+/// Shared by all workers. Its lock is held for moments, never while a password is hashed.
+pub(crate) struct Desk {
+    started: Instant,
+    digest: AttemptDigest,
+    state: Mutex<State>,
+    hashing: Hashing<Job>,
+}
+
+struct State {
+    throttle: Throttle,
+    /// Who waits for a verdict.
+    answers: HashMap<AttemptId, oneshot::Sender<Verdict>>,
+    /// Attempts that wait behind another of the same account and source.
+    queued: HashMap<AttemptId, Attempt>,
+    /// Attempts that share a leader's hash.
+    followers: HashMap<AttemptId, Vec<AttemptId>>,
+    favoured: HashMap<Source, Instant>,
+}
+
+struct Attempt {
+    name: Vec<u8>,
+    password: Password,
+    source: Source,
+}
+
+struct Job {
+    ticket: Ticket,
+    attempt: Attempt,
+}
+
+impl Desk {
+    /// `trust`: the users as they stand when a password is checked.
+    pub(crate) fn start(
+        policy: Policy,
+        threads: usize,
+        queue: usize,
+        trust: watch::Receiver<Arc<Trust>>,
+    ) -> io::Result<Arc<Self>> {
+        let digest = AttemptDigest::generate().map_err(|_| io::Error::other("the system has no random bytes"))?;
+        let desk = Arc::new(Self {
+            started: Instant::now(),
+            digest,
+            state: Mutex::new(State::new(policy)),
+            hashing: Hashing::new(queue),
+        });
+        // The desk owns the queue that the threads wait at: it must not be kept alive by them.
+        let weak = Arc::downgrade(&desk);
+        desk.hashing.spawn(threads, move |job: Job| {
+            let users = Arc::clone(&trust.borrow().users);
+            let Attempt { name, password, .. } = &job.attempt;
+            let check = || users.check_password(name, password.as_bytes(), epoch());
+            // A panic is reported by its hook; the ticket must come back, and nobody gets in.
+            let check = catch_unwind(AssertUnwindSafe(check)).unwrap_or(PasswordCheck::Denied);
+            if let Some(desk) = weak.upgrade() {
+                desk.checked(job, check);
+            }
+        })?;
+        Ok(desk)
+    }
+
+    pub(crate) fn set_policy(&self, policy: Policy) {
+        self.lock().throttle.set_policy(policy);
+    }
+
+    /// Accounts and sources that are remembered.
+    pub(crate) fn entries(&self) -> usize {
+        let now = self.started.elapsed();
+        self.lock().throttle.len(now)
+    }
+
+    /// Waits for the verdict on one attempt. Dropped before, it counts as abandoned.
+    pub(crate) async fn attempt(&self, name: &[u8], password: Password, source: Source) -> Verdict {
+        let key = self.digest.key(name, source);
+        let fingerprint = self.digest.fingerprint(name, password.as_bytes());
+        let (id, verdict) = {
+            let mut state = self.lock();
+            let decision = state.throttle.begin(key, fingerprint, self.started.elapsed());
+            let attempt = Attempt { name: name.to_owned(), password, source };
+            let (sender, verdict) = oneshot::channel();
+            let id = match &decision {
+                Decision::Check(ticket) => ticket.attempt(),
+                Decision::Join { attempt, .. } | Decision::Queue(attempt) => *attempt,
+                Decision::Refuse { retry_after } => {
+                    return Verdict::Throttled { retry_after: retry_after_seconds(*retry_after) };
+                }
+            };
+            state.answers.insert(id, sender);
+            match decision {
+                Decision::Check(ticket) => self.submit(&mut state, Job { ticket, attempt }),
+                Decision::Join { attempt, leader } => state.followers.entry(leader).or_default().push(attempt),
+                Decision::Queue(_) => drop(state.queued.insert(id, attempt)),
+                Decision::Refuse { .. } => {}
+            }
+            (id, verdict)
+        };
+        let leaving = Leaving { desk: self, id, decided: false };
+        let verdict = verdict.await;
+        leaving.decided();
+        // A job that panicked tells nobody anything: fail closed.
+        verdict.unwrap_or(Verdict::Denied)
+    }
+
+    /// A hashing thread has checked a password.
+    fn checked(&self, job: Job, check: PasswordCheck) {
+        let (outcome, verdict) = match check {
+            PasswordCheck::Granted { user, credential } => {
+                (Outcome::Granted, Verdict::Granted { user, credential: credential.as_str().to_owned() })
+            }
+            PasswordCheck::Expired => (Outcome::Granted, Verdict::Expired),
+            PasswordCheck::Denied => (Outcome::Denied, Verdict::Denied),
+        };
+        let mut state = self.lock();
+        if matches!(verdict, Verdict::Granted { .. }) {
+            state.favour(job.attempt.source);
+        }
+        self.finish(&mut state, job.ticket, outcome, &verdict);
+    }
+
+    fn submit(&self, state: &mut State, job: Job) {
+        let (source, favoured) = (job.attempt.source, state.is_favoured(job.attempt.source));
+        if let Some(given_back) = self.hashing.submit(source, favoured, job) {
+            let verdict = Verdict::Overloaded { retry_after: QUEUE_RETRY_AFTER };
+            self.finish(state, given_back.ticket, Outcome::Unchecked, &verdict);
+        }
+    }
+
+    fn finish(&self, state: &mut State, ticket: Ticket, outcome: Outcome, verdict: &Verdict) {
+        let leader = ticket.attempt();
+        for attempt in state.followers.remove(&leader).unwrap_or_default() {
+            state.answer(attempt, verdict.clone());
+        }
+        state.answer(leader, verdict.clone());
+        let woken = state.throttle.finish(ticket, outcome, self.started.elapsed());
+        self.wake(state, woken);
+    }
+
+    fn wake(&self, state: &mut State, woken: Vec<Woken>) {
+        for Woken { attempt, decision } in woken {
+            let queued = state.queued.remove(&attempt);
+            match (decision, queued) {
+                (Decision::Check(ticket), Some(attempt)) => self.submit(state, Job { ticket, attempt }),
+                (Decision::Join { leader, .. }, _) => state.followers.entry(leader).or_default().push(attempt),
+                (Decision::Refuse { retry_after }, _) => {
+                    state.answer(attempt, Verdict::Throttled { retry_after: retry_after_seconds(retry_after) });
+                }
+                (Decision::Check(_) | Decision::Queue(_), _) => {
+                    // Woken attempts were queued, with what is needed to check them, and are never queued again.
+                    state.answer(attempt, Verdict::Denied);
+                }
+            }
+        }
+    }
+
+    fn leave(&self, id: AttemptId) {
+        let mut state = self.lock();
+        state.answers.remove(&id);
+        state.queued.remove(&id);
+        let departure = state.throttle.leave(id, self.started.elapsed());
+        if let Some(orphaned) = departure.orphaned {
+            state.followers.remove(&orphaned);
+            // Nobody wants the answer any more; a job that has begun runs to its end and changes nothing.
+            drop(self.hashing.withdraw(|job| job.ticket.attempt() == orphaned));
+        }
+        self.wake(&mut state, departure.woken);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn new(policy: Policy) -> Self {
+        Self {
+            throttle: Throttle::new(policy),
+            answers: HashMap::new(),
+            queued: HashMap::new(),
+            followers: HashMap::new(),
+            favoured: HashMap::new(),
+        }
+    }
+
+    fn answer(&mut self, attempt: AttemptId, verdict: Verdict) {
+        if let Some(waiting) = self.answers.remove(&attempt) {
+            // Whoever has left meanwhile needs no answer.
+            drop(waiting.send(verdict));
+        }
+    }
+
+    fn favour(&mut self, source: Source) {
+        if self.favoured.len() >= FAVOURED && !self.favoured.contains_key(&source) {
+            self.favoured.retain(|_, since| since.elapsed() < FAVOURED_FOR);
+            if self.favoured.len() >= FAVOURED {
+                return;
+            }
+        }
+        self.favoured.insert(source, Instant::now());
+    }
+
+    fn is_favoured(&self, source: Source) -> bool {
+        self.favoured.get(&source).is_some_and(|since| since.elapsed() < FAVOURED_FOR)
+    }
+}
+
+/// Tells the desk when a client leaves before the verdict.
+struct Leaving<'a> {
+    desk: &'a Desk,
+    id: AttemptId,
+    decided: bool,
+}
+
+impl Leaving<'_> {
+    fn decided(mut self) {
+        self.decided = true;
+    }
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if !self.decided {
+            self.desk.leave(self.id);
+        }
+    }
+}
+
+fn epoch() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}

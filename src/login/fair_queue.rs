@@ -1,0 +1,152 @@
+//! A bounded queue in which sources take turns, so that one that asks a lot waits for itself.
+
+use std::collections::VecDeque;
+
+use crate::auth::throttle::Source;
+
+/// After this many turns of favoured sources in a row, one of the others has its turn.
+const FAVOURS_IN_A_ROW: u32 = 4;
+
+/// Waiting items by source. Sources that have lately logged in are favoured: their turns come first.
+#[derive(Debug)]
+pub(super) struct FairQueue<T> {
+    capacity: usize,
+    len: usize,
+    favoured: VecDeque<Lane<T>>,
+    others: VecDeque<Lane<T>>,
+    favours: u32,
+}
+
+#[derive(Debug)]
+struct Lane<T> {
+    source: Source,
+    items: VecDeque<T>,
+}
+
+impl<T> FairQueue<T> {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { capacity, len: 0, favoured: VecDeque::new(), others: VecDeque::new(), favours: 0 }
+    }
+
+    /// Takes an item in. When the queue is full, the newest item of the source that holds most is given back: this
+    /// one, where its own source does.
+    pub(super) fn push(&mut self, source: Source, favoured: bool, item: T) -> Option<T> {
+        let given_back = if self.len < self.capacity {
+            None
+        } else {
+            let own = self.held_by(source) + 1;
+            match self.fullest() {
+                Some(lane) if lane.items.len() > own => lane.items.pop_back(),
+                _ => return Some(item),
+            }
+        };
+        if given_back.is_none() {
+            self.len += 1;
+        }
+        let lanes = if favoured { &mut self.favoured } else { &mut self.others };
+        match lanes.iter_mut().find(|lane| lane.source == source) {
+            Some(lane) => lane.items.push_back(item),
+            None => lanes.push_back(Lane { source, items: VecDeque::from([item]) }),
+        }
+        given_back
+    }
+
+    /// The next item: one of each source in turn.
+    pub(super) fn pop(&mut self) -> Option<T> {
+        let others_turn = self.favours >= FAVOURS_IN_A_ROW && !self.others.is_empty();
+        let from_favoured = !self.favoured.is_empty() && !others_turn;
+        self.favours = if from_favoured { self.favours + 1 } else { 0 };
+        let lanes = if from_favoured { &mut self.favoured } else { &mut self.others };
+        let mut lane = lanes.pop_front()?;
+        let item = lane.items.pop_front();
+        if !lane.items.is_empty() {
+            lanes.push_back(lane);
+        }
+        self.len -= usize::from(item.is_some());
+        item
+    }
+
+    /// Takes out the item that fits, wherever it waits.
+    pub(super) fn remove(&mut self, fits: impl Fn(&T) -> bool) -> Option<T> {
+        for lanes in [&mut self.favoured, &mut self.others] {
+            for at in 0..lanes.len() {
+                if let Some(place) = lanes[at].items.iter().position(&fits) {
+                    let item = lanes[at].items.remove(place);
+                    if lanes[at].items.is_empty() {
+                        lanes.remove(at);
+                    }
+                    self.len -= 1;
+                    return item;
+                }
+            }
+        }
+        None
+    }
+
+    fn held_by(&self, source: Source) -> usize {
+        let lanes = self.favoured.iter().chain(&self.others);
+        lanes.filter(|lane| lane.source == source).map(|lane| lane.items.len()).sum()
+    }
+
+    fn fullest(&mut self) -> Option<&mut Lane<T>> {
+        self.favoured.iter_mut().chain(&mut self.others).max_by_key(|lane| lane.items.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    fn source(last: u8) -> Source {
+        Source::from(IpAddr::from([192, 0, 2, last]))
+    }
+
+    #[test]
+    fn sources_take_turns() {
+        let mut queue = FairQueue::new(10);
+        for item in ["a1", "a2", "a3"] {
+            assert_eq!(queue.push(source(1), false, item), None);
+        }
+        assert_eq!(queue.push(source(2), false, "b1"), None);
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(order, ["a1", "b1", "a2", "a3"]);
+    }
+
+    #[test]
+    fn those_that_lately_logged_in_come_first_and_starve_nobody() {
+        let mut queue = FairQueue::new(20);
+        for item in 0..8 {
+            queue.push(source(1), true, item);
+        }
+        queue.push(source(2), false, 100);
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(order, [0, 1, 2, 3, 100, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn when_full_the_newest_of_the_greediest_source_goes() {
+        let mut queue = FairQueue::new(4);
+        for item in ["a1", "a2", "a3"] {
+            queue.push(source(1), false, item);
+        }
+        queue.push(source(2), false, "b1");
+        assert_eq!(queue.push(source(3), false, "c1"), Some("a3"), "the greediest gives way");
+        assert_eq!(queue.push(source(1), false, "a4"), Some("a4"), "and gets no more in");
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(order, ["a1", "b1", "c1", "a2"]);
+        assert_eq!(queue.len, 0);
+    }
+
+    #[test]
+    fn an_item_can_be_taken_out_of_the_middle() {
+        let mut queue = FairQueue::new(4);
+        queue.push(source(1), false, 1);
+        queue.push(source(2), true, 2);
+        assert_eq!(queue.remove(|item| *item == 1), Some(1));
+        assert_eq!(queue.remove(|item| *item == 1), None);
+        assert_eq!(queue.pop(), Some(2));
+        assert_eq!(queue.pop(), None);
+    }
+}

@@ -1,0 +1,176 @@
+//! One worker's connections to the application: idle HTTP/1.1 ones, or one HTTP/2 connection for all streams.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::connect::{ConnectError, Protocol, Target};
+use super::io::{Received, UpstreamIo};
+use super::request_body::RequestBody;
+use crate::metrics::UpstreamErrorReason;
+use crate::server::LocalExecutor;
+
+/// More idle connections than this are closed; they cost memory at the application too.
+const MAX_IDLE: usize = 256;
+
+/// An idle connection older than this is not used again: servers close theirs after 5 s and more.
+const MAX_IDLE_AGE: Duration = Duration::from_secs(60);
+
+/// A request that cannot be sent twice uses only a connection that was idle for less than this: the application
+/// may be closing an older one at this very moment, and then nobody knows whether the request was taken.
+const MAX_AGE_FOR_ONCE: Duration = Duration::from_millis(500);
+
+const H2_WINDOW: u32 = 1 << 20;
+
+pub(crate) struct Pool {
+    target: Target,
+    idle: RefCell<Vec<Idle>>,
+    shared: RefCell<Option<http2::SendRequest<RequestBody>>>,
+    connecting: Cell<bool>,
+    connected: Notify,
+}
+
+struct Idle {
+    link: Link,
+    since: Instant,
+}
+
+/// One HTTP/1.1 connection to the application.
+pub(crate) struct Link {
+    pub(crate) sender: http1::SendRequest<RequestBody>,
+    pub(crate) received: Received,
+}
+
+/// A connection that can take a request now.
+pub(crate) enum Connection {
+    Http1 {
+        link: Link,
+        /// It has served before, so that the application may be closing it right now.
+        reused: bool,
+    },
+    Http2(http2::SendRequest<RequestBody>),
+}
+
+impl Pool {
+    pub(crate) fn new(target: Target) -> Rc<Self> {
+        Rc::new(Self {
+            target,
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            connecting: Cell::new(false),
+            connected: Notify::new(),
+        })
+    }
+
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// An idle connection, or a new one. `repeatable`: the request may be sent again if the connection turns out closed.
+    pub(crate) async fn take(&self, repeatable: bool) -> Result<Connection, ConnectError> {
+        match self.target.protocol {
+            Protocol::Http2 => self.take_shared().await.map(Connection::Http2),
+            Protocol::Http1 => match self.take_idle(repeatable) {
+                Some(link) => Ok(Connection::Http1 { link, reused: true }),
+                None => self.fresh().await,
+            },
+        }
+    }
+
+    /// A new HTTP/1.1 connection, whatever is idle (for HTTP/2: the shared one).
+    pub(crate) async fn fresh(&self) -> Result<Connection, ConnectError> {
+        if self.target.protocol == Protocol::Http2 {
+            return self.take_shared().await.map(Connection::Http2);
+        }
+        let io = self.target.connect().await?;
+        let received = io.received();
+        let (sender, connection) = http1::Builder::new()
+            .handshake::<TokioIo<UpstreamIo>, RequestBody>(TokioIo::new(io))
+            .await
+            .map_err(not_connected)?;
+        // The task ends with the connection: when the sender is dropped or the application closes.
+        tokio::task::spawn_local(async move { drop(connection.with_upgrades().await) });
+        Ok(Connection::Http1 { link: Link { sender, received }, reused: false })
+    }
+
+    /// Gives a connection back whose answer has ended.
+    pub(crate) fn put_back(&self, link: Link) {
+        if link.sender.is_closed() {
+            return;
+        }
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() >= MAX_IDLE {
+            idle.remove(0);
+        }
+        idle.push(Idle { link, since: Instant::now() });
+    }
+
+    /// Drops the connections that have been idle for too long; called now and then.
+    pub(crate) fn tidy(&self) {
+        let now = Instant::now();
+        self.idle.borrow_mut().retain(|idle| !idle.link.sender.is_closed() && now - idle.since < MAX_IDLE_AGE);
+    }
+
+    fn take_idle(&self, repeatable: bool) -> Option<Link> {
+        let mut idle = self.idle.borrow_mut();
+        let mut at = idle.len();
+        // The most recently used first: the least likely to be closed, and the warmest.
+        while at > 0 {
+            at -= 1;
+            let candidate = &idle[at];
+            if candidate.link.sender.is_closed() {
+                idle.remove(at);
+            } else if !repeatable && candidate.since.elapsed() >= MAX_AGE_FOR_ONCE {
+                return None;
+            } else if candidate.link.sender.is_ready() {
+                return Some(idle.remove(at).link);
+            }
+        }
+        None
+    }
+
+    async fn take_shared(&self) -> Result<http2::SendRequest<RequestBody>, ConnectError> {
+        loop {
+            if let Some(sender) = self.shared.borrow().as_ref().filter(|sender| !sender.is_closed()) {
+                return Ok(sender.clone());
+            }
+            if !self.connecting.replace(true) {
+                break;
+            }
+            self.connected.notified().await;
+        }
+        let _done = Connecting(self);
+        let io = self.target.connect().await?;
+        let (sender, connection) = http2::Builder::new(LocalExecutor)
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(H2_WINDOW)
+            .initial_connection_window_size(4 * H2_WINDOW)
+            .keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(not_connected)?;
+        tokio::task::spawn_local(async move { drop(connection.await) });
+        *self.shared.borrow_mut() = Some(sender.clone());
+        Ok(sender)
+    }
+}
+
+/// Lets the others go on, also when the one that connects is cancelled.
+struct Connecting<'a>(&'a Pool);
+
+impl Drop for Connecting<'_> {
+    fn drop(&mut self) {
+        self.0.connecting.set(false);
+        self.0.connected.notify_waiters();
+    }
+}
+
+fn not_connected(error: hyper::Error) -> ConnectError {
+    ConnectError { reason: UpstreamErrorReason::Connect, detail: error.to_string() }
+}

@@ -1,0 +1,15 @@
+//! The TLS front: accepts connections, bounds them, and drives HTTP/1.1 and HTTP/2 on each.
+
+mod activity;
+mod client_io;
+mod connection;
+mod executor;
+mod listener;
+mod tls;
+
+pub(crate) use activity::{Activity, ServingGuard};
+pub(crate) use client_io::HeadRefused;
+pub(crate) use connection::ConnectionLimits;
+pub(crate) use executor::LocalExecutor;
+pub(crate) use listener::{Accept, Listener, accept};
+pub(crate) use tls::{TlsOptions, server_config};

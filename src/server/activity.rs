@@ -1,0 +1,142 @@
+//! What a client's connection is doing right now: idle, sending a request head, or being served.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Shared between a connection's byte stream, its requests and its timer. All three run on one thread; atomics are
+/// only there because upgraded byte streams must be `Send`.
+#[derive(Debug, Clone)]
+pub(crate) struct Activity(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    start: Instant,
+    /// Requests handed to the service whose answers have not ended.
+    serving: AtomicU32,
+    /// An answer of the service may not have been flushed yet.
+    unflushed: AtomicBool,
+    /// A head's first byte has come and the head is not complete.
+    in_head: AtomicBool,
+    /// Microseconds since `start`: of the head's first byte, or since when the connection is idle.
+    since: AtomicU64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Between requests, since this moment.
+    Idle(Instant),
+    /// Inside a request's head, whose first byte came at this moment.
+    Head(Instant),
+    /// At least one request is being served.
+    Serving,
+}
+
+impl Activity {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(State {
+            start: Instant::now(),
+            serving: AtomicU32::new(0),
+            unflushed: AtomicBool::new(false),
+            in_head: AtomicBool::new(false),
+            since: AtomicU64::new(0),
+        }))
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        let state = &*self.0;
+        let since = || state.start + Duration::from_micros(state.since.load(Relaxed));
+        if state.serving.load(Relaxed) > 0 {
+            Phase::Serving
+        } else if state.in_head.load(Relaxed) {
+            Phase::Head(since())
+        } else {
+            Phase::Idle(since())
+        }
+    }
+
+    /// Bytes have come from the client.
+    pub(super) fn received(&self) {
+        let state = &*self.0;
+        if state.serving.load(Relaxed) == 0 && !state.in_head.load(Relaxed) {
+            state.in_head.store(true, Relaxed);
+            state.mark();
+        }
+    }
+
+    /// A complete head has reached the service; the guard ends with the answer's last byte.
+    pub(crate) fn serve(&self) -> ServingGuard {
+        let state = &*self.0;
+        state.serving.fetch_add(1, Relaxed);
+        state.in_head.store(false, Relaxed);
+        state.unflushed.store(true, Relaxed);
+        ServingGuard(self.clone())
+    }
+
+    /// Everything written so far has been handed to the operating system.
+    pub(super) fn flushed(&self) {
+        if self.0.serving.load(Relaxed) == 0 {
+            self.0.unflushed.store(false, Relaxed);
+        }
+    }
+
+    /// Nothing of the service's own can be in the next write: it is a reply of the HTTP library.
+    pub(super) fn owes_nothing(&self) -> bool {
+        !self.0.unflushed.load(Relaxed)
+    }
+}
+
+impl State {
+    fn mark(&self) {
+        let micros = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.since.store(micros, Relaxed);
+    }
+}
+
+/// Held by a request until its answer has ended.
+#[derive(Debug)]
+pub(crate) struct ServingGuard(Activity);
+
+impl Drop for ServingGuard {
+    fn drop(&mut self) {
+        let state = &*self.0.0;
+        if state.serving.fetch_sub(1, Relaxed) == 1 {
+            state.mark();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_begins_with_its_first_byte_and_idleness_with_the_end_of_the_answer() {
+        let activity = Activity::new();
+        assert!(matches!(activity.phase(), Phase::Idle(_)));
+        activity.received();
+        let Phase::Head(first) = activity.phase() else { panic!("a head has begun") };
+        std::thread::sleep(Duration::from_millis(2));
+        activity.received();
+        assert_eq!(activity.phase(), Phase::Head(first), "later bytes do not restart the head's time");
+        let one = activity.serve();
+        let two = activity.serve();
+        drop(one);
+        assert_eq!(activity.phase(), Phase::Serving);
+        drop(two);
+        let Phase::Idle(since) = activity.phase() else { panic!("idle again") };
+        assert!(since > first);
+    }
+
+    #[test]
+    fn replies_of_the_library_are_told_from_those_of_the_service() {
+        let activity = Activity::new();
+        assert!(activity.owes_nothing());
+        drop(activity.serve());
+        assert!(!activity.owes_nothing(), "the answer may still be in a buffer");
+        activity.flushed();
+        assert!(activity.owes_nothing());
+    }
+}

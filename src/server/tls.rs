@@ -1,0 +1,61 @@
+//! One function builds the TLS configuration, at the start and at every reload.
+
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{NoClientAuth, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls_pki_types::CertificateDer;
+
+use crate::config::{ClientAuth, MinVersion};
+use crate::store::tls_material::Pair;
+
+/// Sessions that can be resumed by id (TLS 1.2); TLS 1.3 and most of TLS 1.2 use tickets, which take no memory here.
+const SESSIONS: usize = 256;
+
+/// What is configured about TLS besides the certificate.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsOptions {
+    pub(crate) min_version: MinVersion,
+    /// Clients' certificates must chain to one of these; empty: none is asked for.
+    pub(crate) client_ca: Vec<CertificateDer<'static>>,
+    pub(crate) client_auth: ClientAuth,
+}
+
+/// The server's side of TLS: aws-lc-rs, HTTP/2 and HTTP/1.1 by ALPN, resumption by tickets.
+///
+/// # Errors
+///
+/// One line, where the key does not fit the certificate, or the client CA is unusable.
+pub(crate) fn server_config(pair: &Pair, options: &TlsOptions) -> Result<Arc<ServerConfig>, String> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let versions: &[&SupportedProtocolVersion] = match options.min_version {
+        MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+        MinVersion::Tls13 => &[&rustls::version::TLS13],
+    };
+    let verifier = if options.client_ca.is_empty() {
+        Arc::new(NoClientAuth) as Arc<_>
+    } else {
+        let mut roots = RootCertStore::empty();
+        for certificate in &options.client_ca {
+            roots.add(certificate.clone()).map_err(|error| format!("tls.clientCa: not a CA certificate: {error}"))?;
+        }
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let builder = match options.client_auth {
+            ClientAuth::Optional => builder.allow_unauthenticated(),
+            ClientAuth::Required => builder,
+        };
+        builder.build().map_err(|error| format!("tls.clientCa: {error}"))?
+    };
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .map_err(|error| format!("tls.minVersion: {error}"))?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(pair.cert_chain.clone(), pair.key.clone_key())
+        .map_err(|error| format!("tls.key does not fit tls.certificate: {error}; give the key that belongs to it"))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS);
+    // New with every configuration: a session is not resumed across a change of the client CA.
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| format!("no randomness for TLS tickets: {error}"))?;
+    Ok(Arc::new(config))
+}

@@ -1,0 +1,23 @@
+//! Users, keys and certificates from where they are kept to parsed values, and the versioned write.
+
+pub mod directory;
+pub mod file_read;
+pub mod file_watch;
+pub mod keys_document;
+pub mod read_error;
+pub mod tls_material;
+pub mod users_document;
+pub mod versioned_file;
+
+mod key_feed;
+mod report;
+mod reread;
+mod user_feed;
+
+pub(crate) use key_feed::KeyFeed;
+pub(crate) use report::Report;
+pub(crate) use reread::Reread;
+pub(crate) use user_feed::UserFeed;
+
+/// The file, or the Secret's entry, that holds the key ring.
+pub const KEYS_ENTRY: &str = "keys.jwks";

@@ -1,0 +1,118 @@
+//! What a store's health looks like from outside: metrics, readiness and audit events, one way for users and keys.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::metrics::{Metrics, ReloadResult, ReloadTarget, StoreErrorReason, StoreName};
+use crate::readiness::Readiness;
+use crate::store::read_error::Reason;
+use crate::telemetry::{EventName, Level, Logger};
+
+/// Tells of one store's reads. Says an error once, not at every try.
+#[derive(Clone)]
+pub(crate) struct Report {
+    store: StoreName,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) readiness: Readiness,
+    pub(crate) log: Logger,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Something was read at least once: from then on errors keep the last good version.
+    loaded: bool,
+    failing: Option<String>,
+}
+
+impl Report {
+    pub(crate) fn new(store: StoreName, metrics: Arc<Metrics>, readiness: Readiness, log: Logger) -> Self {
+        Self { store, metrics, readiness, log, state: Arc::default() }
+    }
+
+    /// The store was read, and holds what is in force.
+    pub(super) fn read(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.loaded = true;
+        self.metrics.store_synced(self.store, epoch());
+        self.readiness.set(self.subject(), None);
+        if state.failing.take().is_some() {
+            let store = self.store;
+            self.log
+                .event(Level::Info, EventName::StoreRecovered, "the store can be read again")
+                .field("store", store)
+                .emit();
+        }
+    }
+
+    /// A new version is in force.
+    pub(super) fn changed(&self, warnings: &[String]) {
+        self.metrics.reload(self.target(), ReloadResult::Ok);
+        self.log
+            .event(Level::Info, EventName::Reload, "a new version is in force")
+            .field("what", self.target())
+            .field("outcome", ReloadResult::Ok)
+            .emit();
+        for warning in warnings {
+            let event = if self.store == StoreName::Users { EventName::UserUnusable } else { EventName::ConfigWarning };
+            self.log.event(Level::Warn, event, warning).field("store", self.store).emit();
+        }
+    }
+
+    /// The store could not be read, or holds a version that is no good. The last good one stays in force.
+    pub(super) fn failed(&self, reason: StoreErrorReason, error: &dyn std::fmt::Display) {
+        self.metrics.store_error(self.store, reason);
+        if reason == StoreErrorReason::Invalid {
+            self.metrics.reload(self.target(), ReloadResult::Error);
+        }
+        let error = error.to_string();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !state.loaded {
+            self.readiness.set(self.subject(), Some(error.clone()));
+        }
+        if state.failing.as_ref() != Some(&error) {
+            let message = if state.loaded {
+                "the store cannot be read; the last good version stays in force"
+            } else {
+                "the store cannot be read; nobody gets in until it can"
+            };
+            self.log
+                .event(Level::Error, EventName::StoreFailed, message)
+                .field("store", self.store)
+                .field("reason", reason)
+                .field("error", error.as_str())
+                .emit();
+            state.failing = Some(error);
+        }
+    }
+
+    fn subject(&self) -> &'static str {
+        match self.store {
+            StoreName::Users => "users",
+            StoreName::Keys => "keys",
+        }
+    }
+
+    fn target(&self) -> ReloadTarget {
+        match self.store {
+            StoreName::Users => ReloadTarget::Users,
+            StoreName::Keys => ReloadTarget::Keys,
+        }
+    }
+}
+
+impl From<Reason> for StoreErrorReason {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Missing => Self::Missing,
+            Reason::Invalid => Self::Invalid,
+            Reason::Forbidden => Self::Forbidden,
+            Reason::Unavailable => Self::Unavailable,
+        }
+    }
+}
+
+/// Seconds since the epoch.
+pub(super) fn epoch() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}

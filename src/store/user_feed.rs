@@ -1,0 +1,101 @@
+//! Reads the users' directory whenever it changes and publishes what it means.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+
+use super::directory::read_entries;
+use super::file_watch::FileWatch;
+use super::report::Report;
+use super::users_document::{self, Loaded, Source};
+use crate::auth::users::Users;
+use crate::gate::Publisher;
+use crate::metrics::{StoreErrorReason, UserState};
+use crate::telemetry::{EventName, Level};
+
+/// The directory is read at least this often, whatever the watch says.
+const AT_LEAST: Duration = Duration::from_secs(60);
+
+/// Keeps the user table up to date.
+pub(crate) struct UserFeed {
+    directory: PathBuf,
+    publisher: Publisher,
+    report: Report,
+    /// A digest of the entries that were looked at last, good or bad.
+    seen: Option<digest::Digest>,
+}
+
+impl UserFeed {
+    pub(crate) fn new(directory: PathBuf, publisher: Publisher, report: Report) -> Self {
+        Self { directory, publisher, report, seen: None }
+    }
+
+    /// Reads once. Blocks; at the start this comes before anything is served.
+    pub(crate) fn read(&mut self) {
+        let entries = match read_entries(&self.directory) {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.seen = None;
+                return self.report.failed(error.reason().into(), &format_args!("users: {error}"));
+            }
+        };
+        let digest = digest_of(&entries);
+        if self.seen.is_some_and(|seen| seen.as_ref() == digest.as_ref()) {
+            return;
+        }
+        self.seen = Some(digest);
+        match users_document::parse(&[Source { name: "", entries: &entries }]) {
+            Ok(Loaded { users, warnings }) => {
+                self.count(&users);
+                self.publisher.users(Arc::new(users));
+                self.report.read();
+                self.report.changed(&warnings);
+            }
+            Err(error) => self
+                .report
+                .failed(StoreErrorReason::Invalid, &format_args!("users: {}: {error}", self.directory.display())),
+        }
+    }
+
+    /// Follows the directory for good.
+    pub(crate) async fn run(mut self, mut watch: FileWatch) {
+        if let Some(warning) = watch.warning() {
+            self.report.log.event(Level::Warn, EventName::ConfigWarning, warning).emit();
+        }
+        loop {
+            // Timed out or not, the directory is read.
+            drop(tokio::time::timeout(AT_LEAST, watch.changed()).await);
+            // A table of 100,000 users takes a moment to parse, and other tasks share this thread.
+            self = match tokio::task::spawn_blocking(move || {
+                self.read();
+                self
+            })
+            .await
+            {
+                Ok(feed) => feed,
+                Err(_) => return,
+            };
+        }
+    }
+
+    fn count(&self, users: &Users) {
+        let counts = users.counts();
+        self.report.metrics.set_users(UserState::Active, counts.active);
+        self.report.metrics.set_users(UserState::Disabled, counts.disabled);
+        self.report.metrics.set_users(UserState::Unusable, counts.unusable);
+    }
+}
+
+fn digest_of(entries: &BTreeMap<String, Vec<u8>>) -> digest::Digest {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for (name, content) in entries {
+        for part in [name.as_bytes(), content] {
+            context.update(&(part.len() as u64).to_le_bytes());
+            context.update(part);
+        }
+    }
+    context.finish()
+}
