@@ -1,0 +1,51 @@
+//! What the tests are made with: a Vestibule process, clients, applications, tokens, metrics.
+//!
+//! A test begins with [`Setup::new`], starts an [`App`] where it needs one, and talks to the [`Vestibule`] that
+//! [`Setup::start`] returns. Nothing sleeps for a fixed time: [`eventually`] polls with a deadline.
+
+mod app;
+mod client;
+mod metrics;
+mod setup;
+mod tokens;
+mod users;
+mod vestibule;
+mod wire;
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+pub(crate) use app::{App, Listening, Seen, body, full};
+pub(crate) use client::{Answer, Call, Client, Connection, get, post};
+pub(crate) use metrics::Metrics;
+pub(crate) use setup::Setup;
+pub(crate) use tokens::{Jwk, claims, decode, now};
+pub(crate) use users::{argon2, bcrypt, default_users, htpasswd_line, password_of};
+pub(crate) use vestibule::{Failed, Vestibule};
+pub(crate) use wire::{Head, Wire};
+
+/// How long anything may take that should happen at once; generous, for machines that are busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+const POLL: Duration = Duration::from_millis(10);
+
+/// Asks again and again until there is an answer; panics with `what` when there is none in time.
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        sleep(POLL).await;
+    }
+}
+
+/// Waits for something with the deadline that every wait of a test has.
+pub(crate) async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, wait).await {
+        Ok(done) => done,
+        Err(_) => panic!("not within {PATIENCE:?}: {what}"),
+    }
+}
