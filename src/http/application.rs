@@ -83,7 +83,7 @@ async fn judge(peer: &Peer, request: &Request<Incoming>) -> (Arc<Trust>, Result<
 fn deliver(peer: &Rc<Peer>, answer: Answer, permit: Permit, exchange: Box<Exchange>) -> Response<ReplyBody> {
     let outcome = exchange.outcome;
     if let Some((client, application)) = answer.upgraded {
-        let tunnel = Tunnel::new(Rc::clone(&peer.worker), permit, &exchange);
+        let tunnel = Tunnel::new(peer, permit, &exchange);
         tokio::task::spawn_local(tunnel.run(client, application));
     }
     exchange.answered(answer.response.map(ReplyBody::application), outcome)

@@ -169,16 +169,11 @@ impl Forwarder {
     }
 
     fn client_upgrade(&self, request: &mut Request<Incoming>) -> Option<(HeaderValue, OnUpgrade)> {
-        if self.pool.target().protocol != Protocol::Http1 || !request.headers().contains_key(http::header::UPGRADE) {
+        if self.pool.target().protocol != Protocol::Http1 {
             return None;
         }
-        let on_upgrade = hyper::upgrade::on(&mut *request);
-        let mut head = Request::new(()).into_parts().0;
-        head.version = request.version();
-        std::mem::swap(&mut head.headers, request.headers_mut());
-        let wanted = headers::wanted_upgrade(&head);
-        std::mem::swap(&mut head.headers, request.headers_mut());
-        wanted.map(|protocol| (protocol, on_upgrade))
+        let protocol = headers::wanted_upgrade(request)?;
+        Some((protocol, hyper::upgrade::on(request)))
     }
 
     /// The request target in the form of the application's protocol (RFC 9112, section 3.2; RFC 9113, section 8.3.1).
@@ -227,7 +222,7 @@ impl Forwarder {
         let (mut parts, body) = response.into_parts();
         parts.extensions.clear();
         let protocol = upgraded.is_some().then(|| parts.headers.get(http::header::UPGRADE).cloned()).flatten();
-        headers::strip_hop_by_hop(&mut parts.headers);
+        headers::rewrite_answer(&mut parts.headers);
         if let Some(protocol) = protocol {
             parts.headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
             parts.headers.insert(http::header::UPGRADE, protocol);
