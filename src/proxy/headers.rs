@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE,
 };
 use http::{Request, Version, request};
 
@@ -63,10 +63,7 @@ pub(crate) fn rewrite_request(
     let keep_claims = permit.leaves_request_alone();
     strip_named_by_connection(headers);
     strip(headers, |name| {
-        is_hop_by_hop(name)
-            || name == EXPECT
-            || is_forwarding(name, hop.trusted)
-            || (!keep_claims && is_claim(name.as_str(), identity))
+        is_hop_by_hop(name) || is_forwarding(name, hop.trusted) || (!keep_claims && is_claim(name.as_str(), identity))
     });
     if !keep_claims && !identity.forward_token {
         headers.remove(AUTHORIZATION);
@@ -137,7 +134,7 @@ fn strip_named_by_connection(headers: &mut HeaderMap) {
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
-        .filter(|name| name != HOST && name != CONTENT_LENGTH)
+        .filter(|name| name != HOST && name != CONTENT_LENGTH && name != X_REQUEST_ID)
         .collect();
     for name in named {
         headers.remove(name);

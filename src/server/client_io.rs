@@ -47,6 +47,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for ClientIo<T> {
 
 impl<T> ClientIo<T> {
     /// The library drops what follows a `#` in the request target, silently: whoever judges the path must know.
+    /// Of requests that are pipelined behind another only what the library leaves is seen, judged and forwarded.
     fn look_for_fragment(&mut self, bytes: &[u8]) {
         if !self.in_request_line {
             return;
