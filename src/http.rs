@@ -16,7 +16,5 @@ mod serve;
 mod tunnel;
 mod worker;
 
-pub(crate) use peer::Peer;
 pub(crate) use route::LoginPaths;
-pub(crate) use serve::serve_request;
 pub(crate) use worker::{Worker, WorkerParts};

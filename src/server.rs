@@ -4,14 +4,16 @@ mod activity;
 mod client_io;
 mod connection;
 mod executor;
+mod limits;
 mod listener;
 mod roster;
 mod tls;
 
 pub(crate) use activity::{Activity, ServingGuard};
 pub(crate) use client_io::HeadRefused;
-pub(crate) use connection::{ConnectionLimits, Held};
+pub(crate) use connection::{Held, Service};
 pub(crate) use executor::LocalExecutor;
+pub(crate) use limits::ConnectionLimits;
 pub(crate) use listener::{Accept, Listener, accept};
 pub(crate) use roster::Roster;
 pub(crate) use tls::{TlsOptions, server_config};

@@ -76,7 +76,9 @@ impl Workers {
             };
             accept(Accept {
                 listener,
-                worker,
+                service: worker,
+                metrics: Arc::clone(&self.parts.metrics),
+                log: self.parts.log.clone(),
                 tls: self.tls.clone(),
                 permits,
                 limits: self.limits.clone(),

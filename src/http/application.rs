@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::exchange::{Exchange, ReplyBody};
@@ -27,15 +27,14 @@ pub(super) async fn serve(
     let permit = match judged {
         Ok(permit) => permit,
         Err(refusal) => {
-            audit_refusal(&peer, refusal, None, &exchange, request.headers());
-            let reply = reply::refused(refusal);
-            return exchange.answered(reply.response, reply.outcome);
+            audit_refusal(&peer, refusal, None, &exchange);
+            return exchange.replied(reply::refused(refusal));
         }
     };
     exchange.identity = permit.identity().cloned();
     exchange.outcome = match permit.would_have_been() {
         Some(refusal) => {
-            audit_refusal(&peer, refusal, Some(&permit), &exchange, request.headers());
+            audit_refusal(&peer, refusal, Some(&permit), &exchange);
             reply::outcome(refusal)
         }
         None if permit.is_open() => Outcome::Open,
@@ -86,7 +85,7 @@ fn deliver(peer: &Rc<Peer>, answer: Answer, permit: Permit, exchange: Box<Exchan
         let tunnel = Tunnel::new(peer, permit, &exchange);
         tokio::task::spawn_local(tunnel.run(client, application));
     }
-    exchange.answered(answer.response.map(ReplyBody::application), outcome)
+    exchange.answered(answer.response, outcome)
 }
 
 fn not_answered(worker: &Worker, failure: &Failure, exchange: Box<Exchange>) -> Response<ReplyBody> {
@@ -101,23 +100,16 @@ fn not_answered(worker: &Worker, failure: &Failure, exchange: Box<Exchange>) -> 
             .emit();
     }
     match reply::failed(failure) {
-        Some(reply) => exchange.answered(reply.response, reply.outcome),
+        Some(reply) => exchange.replied(reply),
         None => {
             // Nobody reads this; the client is gone.
-            let reply = reply::broken_off();
-            exchange.answered(reply.response, reply.outcome)
+            exchange.replied(reply::broken_off())
         }
     }
 }
 
 /// A refusal is an audit event; in shadow mode it says that the request went through.
-pub(super) fn audit_refusal(
-    peer: &Peer,
-    refusal: Refusal,
-    shadow: Option<&Permit>,
-    exchange: &Exchange,
-    headers: &HeaderMap,
-) {
+pub(super) fn audit_refusal(peer: &Peer, refusal: Refusal, shadow: Option<&Permit>, exchange: &Exchange) {
     let (event, message) = match shadow {
         None => (EventName::Refusal, "a request was refused"),
         Some(_) => (EventName::ShadowRefusal, "a request would have been refused"),
@@ -131,7 +123,7 @@ pub(super) fn audit_refusal(
         .field("user", identity.map(|identity| identity.user.name()))
         .field("kid", identity.map(|identity| &*identity.kid))
         .field("jti", identity.map(|identity| identity.claims.jti.as_str()))
-        .field("source", peer.source(headers))
+        .field("source", exchange.source)
         .field("method", exchange.method().as_str())
         .field("path", exchange.uri().path())
         .field("request_id", exchange.request_id.as_bytes())

@@ -1,10 +1,10 @@
 //! The two ways in which login endpoints say the same things.
 
+use bytes::Bytes;
 use http::header::{ALLOW, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use serde_json::json;
 
-use super::exchange::ReplyBody;
 use super::reply;
 use crate::login::Minted;
 use crate::metrics::{AuthorizeOutcome, Dialect};
@@ -66,7 +66,7 @@ impl NoToken {
 }
 
 /// The answer with a token.
-pub(super) fn granted(dialect: Dialect, minted: &Minted) -> Response<ReplyBody> {
+pub(super) fn granted(dialect: Dialect, minted: &Minted) -> Response<Bytes> {
     let body = match dialect {
         Dialect::Densify => json!({ "apiToken": minted.token, "expires": minted.exp * 1_000, "status": 200 }),
         Dialect::Redis | Dialect::Refresh => json!({ "access_token": minted.token }),
@@ -75,7 +75,7 @@ pub(super) fn granted(dialect: Dialect, minted: &Minted) -> Response<ReplyBody> 
 }
 
 /// The answer without.
-pub(super) fn refused(dialect: Dialect, why: NoToken) -> Response<ReplyBody> {
+pub(super) fn refused(dialect: Dialect, why: NoToken) -> Response<Bytes> {
     let (status, message, code) = why.words();
     let body = match dialect {
         Dialect::Densify => json!({ "message": message, "status": status.as_u16() }),

@@ -1,5 +1,6 @@
 //! One request from its head to its answer's last byte: counted, timed, and written to the access log at its end.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -12,6 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::peer::Peer;
+use super::reply::Reply;
 use crate::auth::uuid;
 use crate::gate::Identity;
 use crate::metrics::Outcome;
@@ -31,6 +33,8 @@ pub(crate) struct Exchange {
     uri: Uri,
     version: Version,
     pub(super) request_id: HeaderValue,
+    /// Where the request comes from, as far as trusted proxies tell.
+    pub(super) source: IpAddr,
     pub(super) progress: Rc<BodyProgress>,
     pub(super) identity: Option<Rc<Identity>>,
     /// Who logged in, where that was what the request was for.
@@ -57,6 +61,7 @@ impl Exchange {
             uri: request.uri().clone(),
             version: request.version(),
             request_id,
+            source: peer.source(request.headers()),
             progress: Rc::default(),
             identity: None,
             login_user: None,
@@ -78,13 +83,17 @@ impl Exchange {
     /// The answer is decided; what is left of the exchange travels with its body.
     pub(super) fn answered(
         mut self: Box<Self>,
-        mut response: Response<ReplyBody>,
+        response: Response<impl Into<Source>>,
         outcome: Outcome,
     ) -> Response<ReplyBody> {
         self.outcome = outcome;
         self.status = response.status().as_u16();
-        response.body_mut().exchange = Some(self);
-        response
+        response.map(|source| ReplyBody { source: source.into(), exchange: self })
+    }
+
+    /// An answer of Vestibule's own.
+    pub(super) fn replied(self: Box<Self>, reply: Reply) -> Response<ReplyBody> {
+        self.answered(reply.response, reply.outcome)
     }
 }
 
@@ -110,7 +119,7 @@ impl Drop for Exchange {
                 duration: took,
                 upstream: self.upstream,
                 user,
-                source: self.peer.ip,
+                source: self.source,
                 request_id: self.request_id.to_str().unwrap_or_default(),
             });
         }
@@ -120,21 +129,24 @@ impl Drop for Exchange {
 /// The body of every answer, ours or the application's.
 pub(crate) struct ReplyBody {
     source: Source,
-    exchange: Option<Box<Exchange>>,
+    exchange: Box<Exchange>,
 }
 
-enum Source {
+/// Where an answer's body comes from.
+pub(super) enum Source {
     Full(Bytes),
     Application(Box<AnswerBody>),
 }
 
-impl ReplyBody {
-    pub(super) fn full(bytes: Bytes) -> Self {
-        Self { source: Source::Full(bytes), exchange: None }
+impl From<Bytes> for Source {
+    fn from(bytes: Bytes) -> Self {
+        Self::Full(bytes)
     }
+}
 
-    pub(super) fn application(body: AnswerBody) -> Self {
-        Self { source: Source::Application(Box::new(body)), exchange: None }
+impl From<AnswerBody> for Source {
+    fn from(body: AnswerBody) -> Self {
+        Self::Application(Box::new(body))
     }
 }
 
@@ -149,10 +161,10 @@ impl Body for ReplyBody {
             Source::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Source::Application(body) => Pin::new(&mut **body).poll_frame(cx),
         };
-        if let (Poll::Ready(Some(Ok(frame))), Some(exchange)) = (&frame, &mut this.exchange)
+        if let Poll::Ready(Some(Ok(frame))) = &frame
             && let Some(data) = frame.data_ref()
         {
-            exchange.bytes_out += data.len() as u64;
+            this.exchange.bytes_out += data.len() as u64;
         }
         frame
     }
@@ -174,11 +186,12 @@ impl Body for ReplyBody {
 
 impl Drop for ReplyBody {
     fn drop(&mut self) {
-        if let (Source::Application(body), Some(exchange)) = (&self.source, &mut self.exchange)
+        if let Source::Application(body) = &self.source
             && body.failed()
         {
+            let exchange = &mut self.exchange;
             exchange.outcome = Outcome::UpstreamError;
-            exchange.peer.worker.upstream_broke_off(exchange);
+            exchange.peer.worker.upstream_broke_off(&exchange.request_id);
         }
     }
 }

@@ -1,14 +1,13 @@
 //! The login endpoints: a password in, a token out.
 
-use std::net::IpAddr;
-
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 
 use super::body::{self, Unread};
 use super::credentials::{self, Credentials, Malformed};
 use super::dialect::{self, NoToken};
-use super::exchange::{Exchange, ReplyBody};
+use super::exchange::Exchange;
 use super::peer::Peer;
 use super::worker::Worker;
 use super::{refresh, worker};
@@ -26,17 +25,16 @@ pub(super) async fn serve(
     dialect: Dialect,
     request: Request<Incoming>,
     exchange: &mut Exchange,
-) -> Response<ReplyBody> {
+) -> Response<Bytes> {
     let started = tokio::time::Instant::now();
     let (head, body) = request.into_parts();
-    let source = peer.source(&head.headers);
-    let result = token(&peer.worker, dialect, &head, body, source, exchange).await;
+    let result = token(&peer.worker, dialect, &head, body, exchange).await;
     let outcome = match &result {
         Ok(_) => AuthorizeOutcome::Granted,
         Err(refusal) => refusal.outcome(),
     };
     peer.worker.metrics.authorize(dialect, outcome, started.elapsed());
-    audit(&peer.worker, dialect, source, outcome, result.as_ref().ok(), exchange);
+    audit(&peer.worker, dialect, outcome, result.as_ref().ok(), exchange);
     match result {
         Ok(minted) => dialect::granted(dialect, &minted),
         Err(refusal) => dialect::refused(dialect, refusal),
@@ -48,7 +46,6 @@ async fn token(
     dialect: Dialect,
     head: &http::request::Parts,
     body: Incoming,
-    source: IpAddr,
     exchange: &mut Exchange,
 ) -> Result<Minted, NoToken> {
     if head.method != Method::POST {
@@ -62,7 +59,7 @@ async fn token(
     exchange.progress.bytes.set(body.len() as u64);
     match dialect {
         Dialect::Refresh => refresh::token(worker, &head.headers, &body, exchange).await,
-        Dialect::Densify | Dialect::Redis => login(worker, dialect, &head.headers, &body, source, exchange).await,
+        Dialect::Densify | Dialect::Redis => login(worker, dialect, &head.headers, &body, exchange).await,
     }
 }
 
@@ -71,7 +68,6 @@ async fn login(
     dialect: Dialect,
     headers: &HeaderMap,
     body: &[u8],
-    source: IpAddr,
     exchange: &mut Exchange,
 ) -> Result<Minted, NoToken> {
     let max_ttl = worker.tokens.max_ttl;
@@ -83,7 +79,7 @@ async fn login(
     if trust.ring.signer(worker::epoch(), worker.tokens.ttl).is_none() {
         return Err(NoToken::NoSigner);
     }
-    match worker.desk.attempt(&name, password, Source::from(source)).await {
+    match worker.desk.attempt(&name, password, Source::from(exchange.source)).await {
         Verdict::Granted { user, credential } => {
             let now = worker::epoch();
             let grant = Grant { credential: Some(credential), auth_time: now, ttl, not_after: None };
@@ -97,14 +93,7 @@ async fn login(
     }
 }
 
-fn audit(
-    worker: &Worker,
-    dialect: Dialect,
-    source: IpAddr,
-    outcome: AuthorizeOutcome,
-    minted: Option<&Minted>,
-    exchange: &Exchange,
-) {
+fn audit(worker: &Worker, dialect: Dialect, outcome: AuthorizeOutcome, minted: Option<&Minted>, exchange: &Exchange) {
     let event = if dialect == Dialect::Refresh { EventName::Refresh } else { EventName::Login };
     let message = match (dialect, outcome) {
         (_, AuthorizeOutcome::Granted) => "a token was issued",
@@ -117,7 +106,7 @@ fn audit(
         .field("outcome", outcome)
         .field("dialect", dialect)
         .field("user", exchange.login_user.as_deref())
-        .field("source", source)
+        .field("source", exchange.source)
         .field("kid", minted.map(|minted| minted.kid.as_str()))
         .field("jti", minted.map(|minted| minted.jti.as_str()))
         .field("request_id", exchange.request_id.as_bytes())

@@ -5,7 +5,6 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
 use http::{Response, StatusCode};
 use serde_json::json;
 
-use super::exchange::ReplyBody;
 use crate::gate::{BadRequest, Refusal};
 use crate::metrics::{Outcome, UpstreamErrorReason};
 use crate::proxy::Failure;
@@ -19,19 +18,19 @@ const FORBIDDEN: HeaderValue = HeaderValue::from_static(
 
 /// An answer, and how the request counts.
 pub(super) struct Reply {
-    pub(super) response: Response<ReplyBody>,
+    pub(super) response: Response<Bytes>,
     pub(super) outcome: Outcome,
 }
 
 impl Reply {
-    pub(super) fn new(response: Response<ReplyBody>, outcome: Outcome) -> Self {
+    pub(super) fn new(response: Response<Bytes>, outcome: Outcome) -> Self {
         Self { response, outcome }
     }
 }
 
 /// JSON that is not to be stored.
-pub(super) fn json(status: StatusCode, body: &serde_json::Value) -> Response<ReplyBody> {
-    let mut response = Response::new(ReplyBody::full(Bytes::from(body.to_string())));
+pub(super) fn json(status: StatusCode, body: &serde_json::Value) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body.to_string()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
@@ -39,7 +38,7 @@ pub(super) fn json(status: StatusCode, body: &serde_json::Value) -> Response<Rep
 }
 
 /// `{"message", "status"}`: the form of every refusal outside the login dialects.
-fn message(status: StatusCode, text: &str) -> Response<ReplyBody> {
+fn message(status: StatusCode, text: &str) -> Response<Bytes> {
     json(status, &json!({ "message": text, "status": status.as_u16() }))
 }
 
@@ -136,7 +135,7 @@ pub(super) fn method_not_allowed(allow: &'static str, outcome: Outcome) -> Reply
 
 /// A JWK Set for anyone.
 pub(super) fn public_keys(set: String) -> Reply {
-    let mut response = Response::new(ReplyBody::full(Bytes::from(set)));
+    let mut response = Response::new(Bytes::from(set));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
     Reply::new(response, Outcome::Open)

@@ -1,6 +1,7 @@
 //! Takes each request to the part that answers it.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use http::{Request, Response, Version};
@@ -10,15 +11,31 @@ use super::exchange::{Exchange, ReplyBody};
 use super::peer::Peer;
 use super::reply;
 use super::route::Route;
+use super::worker::Worker;
 use super::{application, head, login, public_keys};
 use crate::gate::Refusal;
 use crate::metrics::Outcome;
+use crate::server::{Activity, HeadRefused, Held, Service};
+
+impl Service for Worker {
+    type Peer = Peer;
+    type Body = ReplyBody;
+
+    fn connected(self: Rc<Self>, address: SocketAddr, activity: Activity, held: Held) -> Peer {
+        Peer::new(address, activity, self, held)
+    }
+
+    fn head_refused(peer: &Peer) -> Box<dyn HeadRefused> {
+        peer.head_refused()
+    }
+
+    async fn serve(peer: Rc<Peer>, request: Request<Incoming>) -> Result<Response<ReplyBody>, Infallible> {
+        Ok(serve(peer, request).await)
+    }
+}
 
 /// Serves one request. Whatever happens, it is counted once, with the answer that was sent.
-pub(crate) async fn serve_request(
-    peer: Rc<Peer>,
-    mut request: Request<Incoming>,
-) -> Result<Response<ReplyBody>, Infallible> {
+async fn serve(peer: Rc<Peer>, mut request: Request<Incoming>) -> Response<ReplyBody> {
     let worker = Rc::clone(&peer.worker);
     let route = worker.login_paths.route(request.uri().path());
     let expected = if matches!(route, Route::Login(_)) { Outcome::Login } else { Outcome::Forwarded };
@@ -26,25 +43,22 @@ pub(crate) async fn serve_request(
 
     // HTTP/1.1's heads are bounded while they are read.
     if request.version() == Version::HTTP_2 && head::size(&request) > worker.header_bytes {
-        let reply = reply::head_too_large();
-        return Ok(exchange.answered(reply.response, reply.outcome));
+        return exchange.replied(reply::head_too_large());
     }
     if let Some(fault) = head::fault(&request) {
         let refusal = Refusal::BadRequest(fault);
-        application::audit_refusal(&peer, refusal, None, &exchange, request.headers());
-        let reply = reply::refused(refusal);
-        return Ok(exchange.answered(reply.response, reply.outcome));
+        application::audit_refusal(&peer, refusal, None, &exchange);
+        return exchange.replied(reply::refused(refusal));
     }
-    let reply = match route {
+    match route {
         Route::Login(dialect) => {
             let response = login::serve(&peer, dialect, request, &mut exchange).await;
-            return Ok(exchange.answered(response, Outcome::Login));
+            exchange.answered(response, Outcome::Login)
         }
         Route::PublicKeys => match public_keys::serve(&worker, &request) {
-            Some(reply) => reply,
-            None => return Ok(application::serve(peer, request, exchange).await),
+            Some(reply) => exchange.replied(reply),
+            None => application::serve(peer, request, exchange).await,
         },
-        Route::Application => return Ok(application::serve(peer, request, exchange).await),
-    };
-    Ok(exchange.answered(reply.response, reply.outcome))
+        Route::Application => application::serve(peer, request, exchange).await,
+    }
 }

@@ -6,15 +6,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use http::HeaderValue;
 use ipnet::IpNet;
 use tokio::sync::watch;
 
-use super::exchange::Exchange;
 use super::route::LoginPaths;
 use crate::auth::token::names_absent_key;
 use crate::gate::{Gate, Trust};
 use crate::login::{Desk, TokenSettings};
-use crate::metrics::{HandshakeResult, Metrics, UpstreamErrorReason};
+use crate::metrics::{Metrics, UpstreamErrorReason};
 use crate::proxy::Forwarder;
 use crate::shutdown::Shutdown;
 use crate::store::Reread;
@@ -88,17 +88,13 @@ impl Worker {
         absent
     }
 
-    pub(crate) fn handshake(&self, result: HandshakeResult) {
-        self.metrics.handshake(result);
-    }
-
     /// The application broke off in the middle of its answer.
-    pub(super) fn upstream_broke_off(&self, exchange: &Exchange) {
+    pub(super) fn upstream_broke_off(&self, request_id: &HeaderValue) {
         self.metrics.upstream_error(UpstreamErrorReason::Body);
         self.log
             .event(Level::Warn, EventName::UpstreamFailed, "the application broke off in its answer")
             .field("reason", UpstreamErrorReason::Body)
-            .field("request_id", exchange.request_id.as_bytes())
+            .field("request_id", request_id.as_bytes())
             .emit();
     }
 }

@@ -231,6 +231,8 @@ impl Forwarder {
         let upgraded = client.filter(|_| switched).map(|(_, client)| (client, hyper::upgrade::on(&mut response)));
         let (mut parts, body) = response.into_parts();
         parts.extensions.clear();
+        // The application's version is its connection's affair.
+        parts.version = Version::HTTP_11;
         let protocol = upgraded.is_some().then(|| parts.headers.get(http::header::UPGRADE).cloned()).flatten();
         headers::rewrite_answer(&mut parts.headers);
         if let Some(protocol) = protocol {

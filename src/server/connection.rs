@@ -1,5 +1,6 @@
 //! One client's connection: TLS handshake, then HTTP/1.1 or HTTP/2 until it ends, idles too long or is drained.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -9,6 +10,10 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,11 +24,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::activity::Activity;
-use super::client_io::ClientIo;
+use super::client_io::{ClientIo, HeadRefused};
 use super::executor::LocalExecutor;
+use super::limits::ConnectionLimits;
 use super::roster::{Place, Roster};
-use crate::http::{Peer, Worker, serve_request};
-use crate::metrics::{HandshakeResult, OpenGuard};
+use crate::metrics::{HandshakeResult, Metrics, OpenGuard};
 use crate::shutdown::DrainGuard;
 
 /// Streams that one HTTP/2 client may have open at once.
@@ -38,23 +43,30 @@ const H2_SEND_BUFFER: usize = 64 * 1024;
 const H2_PING: Duration = Duration::from_secs(30);
 const H2_PONG: Duration = Duration::from_secs(15);
 
-/// Bounds and deadlines of one connection.
-#[derive(Debug, Clone)]
-pub(crate) struct ConnectionLimits {
-    /// Bytes of one request's head.
-    pub(crate) header_bytes: usize,
-    /// For a head, from its first byte.
-    pub(crate) header_timeout: Duration,
-    /// Between requests.
-    pub(crate) idle_timeout: Duration,
-    pub(crate) handshake_timeout: Duration,
+/// What answers the requests of all connections of one worker.
+pub(crate) trait Service: 'static {
+    /// What the requests of one connection share.
+    type Peer: 'static;
+    type Body: Body<Data = Bytes, Error = hyper::Error> + 'static;
+
+    /// A client has connected, and its TLS handshake is done.
+    fn connected(self: Rc<Self>, address: SocketAddr, activity: Activity, held: Held) -> Self::Peer;
+
+    /// What to say to this client where the HTTP library refuses a head.
+    fn head_refused(peer: &Self::Peer) -> Box<dyn HeadRefused>;
+
+    fn serve(
+        peer: Rc<Self::Peer>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Self::Body>, Infallible>>;
 }
 
 /// An accepted connection and what serves it.
-pub(super) struct Client {
+pub(super) struct Client<S> {
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
-    pub(super) worker: Rc<Worker>,
+    pub(super) service: Rc<S>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) limits: ConnectionLimits,
     pub(super) roster: Rc<Roster>,
     pub(super) held: Held,
@@ -70,24 +82,24 @@ pub(crate) struct Held {
 }
 
 /// Serves the connection to its end.
-pub(super) async fn serve(client: Client, config: Arc<ServerConfig>) {
+pub(super) async fn serve<S: Service>(client: Client<S>, config: Arc<ServerConfig>) {
     let acceptor = TlsAcceptor::from(config);
     let handshake = tokio::time::timeout(client.limits.handshake_timeout, acceptor.accept(client.stream));
     let stream = match handshake.await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return client.worker.handshake(failure(&error)),
-        Err(_) => return client.worker.handshake(HandshakeResult::Timeout),
+        Ok(Err(error)) => return client.metrics.handshake(failure(&error)),
+        Err(_) => return client.metrics.handshake(HandshakeResult::Timeout),
     };
-    client.worker.handshake(HandshakeResult::Ok);
+    client.metrics.handshake(HandshakeResult::Ok);
     let activity = Activity::new();
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let peer = Rc::new(Peer::new(client.peer, activity.clone(), Rc::clone(&client.worker), client.held));
+    let peer = Rc::new(client.service.connected(client.peer, activity.clone(), client.held));
     let place = client.roster.join(activity.clone());
     let driven = Driven { limits: client.limits, activity, place };
     if is_h2 {
-        serve_http2(stream, peer, driven).await;
+        serve_http2::<S>(stream, peer, driven).await;
     } else {
-        serve_http1(stream, peer, driven).await;
+        serve_http1::<S>(stream, peer, driven).await;
     }
 }
 
@@ -101,9 +113,9 @@ fn failure(error: &io::Error) -> HandshakeResult {
     }
 }
 
-async fn serve_http1(stream: TlsStream<TcpStream>, peer: Rc<Peer>, driven: Driven) {
-    let io = ClientIo::new(stream, driven.activity.clone(), peer.head_refused());
-    let service = service_fn(move |request| serve_request(Rc::clone(&peer), request));
+async fn serve_http1<S: Service>(stream: TlsStream<TcpStream>, peer: Rc<S::Peer>, driven: Driven) {
+    let io = ClientIo::new(stream, driven.activity.clone(), S::head_refused(&peer));
+    let service = service_fn(move |request| S::serve(Rc::clone(&peer), request));
     let connection = http1::Builder::new()
         .max_buf_size(driven.limits.header_bytes)
         .max_header_size(driven.limits.header_bytes)
@@ -113,8 +125,8 @@ async fn serve_http1(stream: TlsStream<TcpStream>, peer: Rc<Peer>, driven: Drive
     driven.run(pin!(connection), http1::UpgradeableConnection::graceful_shutdown).await;
 }
 
-async fn serve_http2(stream: TlsStream<TcpStream>, peer: Rc<Peer>, driven: Driven) {
-    let service = service_fn(move |request| serve_request(Rc::clone(&peer), request));
+async fn serve_http2<S: Service>(stream: TlsStream<TcpStream>, peer: Rc<S::Peer>, driven: Driven) {
+    let service = service_fn(move |request| S::serve(Rc::clone(&peer), request));
     // Twice the limit: what lies between gets our own answer, with a body.
     let header_bytes = u32::try_from(driven.limits.header_bytes.saturating_mul(2)).unwrap_or(u32::MAX);
     let connection = http2::Builder::new(LocalExecutor)

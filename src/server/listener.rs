@@ -10,10 +10,12 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use super::connection::{self, ConnectionLimits, Held};
+use super::connection::{self, Held, Service};
+use super::limits::ConnectionLimits;
 use super::roster::Roster;
-use crate::http::Worker;
+use crate::metrics::Metrics;
 use crate::shutdown::{Phase, Shutdown};
+use crate::telemetry::{EventName, Level, Logger};
 
 /// How long to wait where the process has run out of something that accepting needs.
 const BREATH: Duration = Duration::from_millis(100);
@@ -50,9 +52,11 @@ impl Listener {
 }
 
 /// Everything that accepting on one worker needs.
-pub(crate) struct Accept {
+pub(crate) struct Accept<S> {
     pub(crate) listener: TcpListener,
-    pub(crate) worker: Rc<Worker>,
+    pub(crate) service: Rc<S>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) log: Logger,
     pub(crate) tls: watch::Receiver<Arc<ServerConfig>>,
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) limits: ConnectionLimits,
@@ -62,7 +66,7 @@ pub(crate) struct Accept {
 }
 
 /// Accepts until the shutdown stops it.
-pub(crate) async fn accept(mut accept: Accept) {
+pub(crate) async fn accept<S: Service>(mut accept: Accept<S>) {
     loop {
         let next = async {
             // A permit before accept: a connection too many waits in the backlog and costs nothing here.
@@ -78,7 +82,11 @@ pub(crate) async fn accept(mut accept: Accept) {
             Ok(accepted) => accepted,
             Err(error) if is_of_one_socket(&error) => continue,
             Err(error) => {
-                accept.worker.log_accept_failure(&error);
+                accept
+                    .log
+                    .event(Level::Error, EventName::AcceptFailed, "connections cannot be accepted for a moment")
+                    .field("error", error.to_string().as_str())
+                    .emit();
                 tokio::time::sleep(BREATH).await;
                 continue;
             }
@@ -88,14 +96,11 @@ pub(crate) async fn accept(mut accept: Accept) {
         let client = connection::Client {
             stream,
             peer,
-            worker: Rc::clone(&accept.worker),
+            service: Rc::clone(&accept.service),
+            metrics: Arc::clone(&accept.metrics),
             limits: accept.limits.clone(),
             roster: Rc::clone(&accept.roster),
-            held: Held {
-                _permit: permit,
-                _counted: accept.worker.metrics.connection(),
-                _drain: accept.shutdown.guard(),
-            },
+            held: Held { _permit: permit, _counted: accept.metrics.connection(), _drain: accept.shutdown.guard() },
         };
         tokio::task::spawn_local(connection::serve(client, config));
     }

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::activity::{Activity, Phase};
-use super::connection::ConnectionLimits;
+use super::limits::ConnectionLimits;
 
 /// How much later than its deadline a connection may be ended, as a part of the deadline.
 const PRECISION: u32 = 16;
