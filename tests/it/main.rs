@@ -1,1 +1,3 @@
-fn main() {}
+//! Behaviour over real sockets: the binary as its users run it.
+
+mod dev;
