@@ -1,5 +1,6 @@
 //! The command line: one file a command, each thin.
 
+mod dev;
 mod serve;
 mod settings_args;
 
@@ -22,6 +23,7 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let result = match matches.subcommand() {
+        Some(("dev", arguments)) => dev::run(arguments),
         Some(("serve", arguments)) => serve::run(arguments),
         _ => unreachable!("clap asks for one of the subcommands"),
     };
@@ -59,5 +61,6 @@ fn command() -> Command {
         .about("A TLS and bearer-token sidecar for Kubernetes")
         .subcommand_required(true)
         .arg_required_else_help(true)
+        .subcommand(dev::command())
         .subcommand(serve::command())
 }

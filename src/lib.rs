@@ -5,6 +5,7 @@ mod app;
 pub mod auth;
 mod cli;
 pub mod config;
+mod dev;
 pub mod exposure;
 mod gate;
 mod http;
