@@ -226,7 +226,10 @@ async fn run(
         shutdown: shutdown.clone(),
     };
     let threads = config.workers.unwrap_or_else(capacity::workers);
-    workers.spawn(threads, &bound.listen).map_err(|error| runtime_error("the worker threads", &error))?;
+    let spawned = workers.spawn(threads, &bound.listen);
+    // Only the workers hold the socket now: when they stop accepting, it is closed.
+    drop(bound.listen);
+    spawned.map_err(|error| runtime_error("the worker threads", &error))?;
 
     log.event(Level::Info, EventName::Listening, "listening")
         .field("listen", bound.addresses.listen)

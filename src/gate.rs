@@ -29,6 +29,15 @@ pub(crate) struct Gate {
     verified: RefCell<TokenCache>,
 }
 
+/// What a request asks for, as it came.
+pub(crate) struct Asked<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) uri: &'a Uri,
+    pub(crate) headers: &'a HeaderMap,
+    /// The HTTP library has cut the target off at a `#`.
+    pub(crate) had_fragment: bool,
+}
+
 /// Proof that a request may be forwarded. Only this module makes it.
 #[derive(Debug, Clone)]
 pub(crate) struct Permit(Basis);
@@ -80,31 +89,18 @@ impl Gate {
     /// Judges a request for the application. In shadow mode every request gets a permit, which knows its refusal.
     ///
     /// `now`: seconds since the epoch.
-    pub(crate) fn judge(
-        &self,
-        trust: &Trust,
-        method: &Method,
-        uri: &Uri,
-        headers: &HeaderMap,
-        now: u64,
-    ) -> Result<Permit, Refusal> {
-        match self.decide(trust, method, uri, headers, now) {
+    pub(crate) fn judge(&self, trust: &Trust, asked: &Asked<'_>, now: u64) -> Result<Permit, Refusal> {
+        match self.decide(trust, asked, now) {
             Ok(permit) => Ok(permit),
             Err((refusal, identity)) if trust.access.shadow() => Ok(Permit(Basis::Shadow(refusal, identity))),
             Err((refusal, _)) => Err(refusal),
         }
     }
 
-    fn decide(
-        &self,
-        trust: &Trust,
-        method: &Method,
-        uri: &Uri,
-        headers: &HeaderMap,
-        now: u64,
-    ) -> Result<Permit, (Refusal, Option<Rc<Identity>>)> {
+    fn decide(&self, trust: &Trust, asked: &Asked<'_>, now: u64) -> Result<Permit, (Refusal, Option<Rc<Identity>>)> {
         let policy = &trust.access.policy;
-        let credentials = credentials(headers);
+        let path = asked.uri.path();
+        let credentials = credentials(asked.headers);
         let identify = || match credentials {
             Credentials::Token(token) => self.identify(trust, token, now).map_err(Refusal::Invalid),
             Credentials::None => Err(Refusal::NoToken),
@@ -113,12 +109,10 @@ impl Gate {
         if matches!(credentials, Credentials::Several) {
             return Err((Refusal::BadRequest(BadRequest::SeveralAuthorizations), None));
         }
-        if policy.needs_unambiguous_path()
-            && let Some(_ambiguity) = ambiguity(uri.path())
-        {
+        if policy.needs_unambiguous_path() && (asked.had_fragment || ambiguity(path).is_some()) {
             return Err((Refusal::BadRequest(BadRequest::AmbiguousPath), identify().ok()));
         }
-        let rule = policy.decide_route(method.as_str(), uri.path());
+        let rule = policy.decide_route(asked.method.as_str(), path);
         if rule == RouteRule::Open {
             return Ok(Permit(Basis::Open));
         }

@@ -5,11 +5,13 @@ mod client_io;
 mod connection;
 mod executor;
 mod listener;
+mod roster;
 mod tls;
 
 pub(crate) use activity::{Activity, ServingGuard};
 pub(crate) use client_io::HeadRefused;
-pub(crate) use connection::ConnectionLimits;
+pub(crate) use connection::{ConnectionLimits, Held};
 pub(crate) use executor::LocalExecutor;
 pub(crate) use listener::{Accept, Listener, accept};
+pub(crate) use roster::Roster;
 pub(crate) use tls::{TlsOptions, server_config};

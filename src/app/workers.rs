@@ -15,7 +15,7 @@ use crate::auth::token::Expected;
 use crate::gate::Gate;
 use crate::http::{Worker, WorkerParts};
 use crate::proxy::{Forwarder, InFlight, Pool, Target};
-use crate::server::{Accept, ConnectionLimits, Listener, accept};
+use crate::server::{Accept, ConnectionLimits, Listener, Roster, accept};
 use crate::shutdown::{Phase, Shutdown};
 
 /// How often idle connections to the application are looked through.
@@ -67,6 +67,9 @@ impl Workers {
                     pool.tidy();
                 }
             });
+            let roster = Roster::new();
+            let (looked_after, limits) = (Rc::clone(&roster), self.limits.clone());
+            tokio::task::spawn_local(async move { looked_after.look_after(&limits).await });
             let listener = match TcpListener::from_std(listener) {
                 Ok(listener) => listener,
                 Err(error) => return self.parts.log_accept_failure(&error),
@@ -77,10 +80,12 @@ impl Workers {
                 tls: self.tls.clone(),
                 permits,
                 limits: self.limits.clone(),
+                roster: Rc::clone(&roster),
                 shutdown: self.shutdown.clone(),
                 phase: self.shutdown.phase(),
             })
             .await;
+            roster.drain();
             drop(guard);
             // What is still open goes on here until the process ends.
             drop(self.shutdown.phase().wait_for(|phase| *phase >= Phase::Closing).await);

@@ -11,7 +11,7 @@ use super::peer::Peer;
 use super::reply;
 use super::tunnel::Tunnel;
 use super::worker::{self, Worker};
-use crate::gate::{Credentials, Identity, InvalidToken, Permit, Refusal, Trust, credentials};
+use crate::gate::{Asked, Credentials, Identity, InvalidToken, Permit, Refusal, Trust, credentials};
 use crate::metrics::Outcome;
 use crate::proxy::{Answer, Failure};
 use crate::telemetry::{EventName, Level};
@@ -23,7 +23,7 @@ pub(super) async fn serve(
     mut exchange: Box<Exchange>,
 ) -> Response<ReplyBody> {
     let worker = &peer.worker;
-    let (trust, judged) = judge(worker, &request).await;
+    let (trust, judged) = judge(&peer, &request).await;
     let permit = match judged {
         Ok(permit) => permit,
         Err(refusal) => {
@@ -56,10 +56,17 @@ pub(super) async fn serve(
 
 /// Judges on one version of everything. A token of a key that the ring does not hold may be newer than the ring: the
 /// store is asked, and the request judged again.
-async fn judge(worker: &Worker, request: &Request<Incoming>) -> (Arc<Trust>, Result<Permit, Refusal>) {
+async fn judge(peer: &Peer, request: &Request<Incoming>) -> (Arc<Trust>, Result<Permit, Refusal>) {
+    let worker = &peer.worker;
+    let asked = Asked {
+        method: request.method(),
+        uri: request.uri(),
+        headers: request.headers(),
+        had_fragment: peer.activity.target_had_fragment(),
+    };
     let once = || {
         let trust = worker.trust();
-        let judged = worker.gate.judge(&trust, request.method(), request.uri(), request.headers(), worker::epoch());
+        let judged = worker.gate.judge(&trust, &asked, worker::epoch());
         (trust, judged)
     };
     let (trust, judged) = once();
@@ -76,7 +83,7 @@ async fn judge(worker: &Worker, request: &Request<Incoming>) -> (Arc<Trust>, Res
 fn deliver(peer: &Rc<Peer>, answer: Answer, permit: Permit, exchange: Box<Exchange>) -> Response<ReplyBody> {
     let outcome = exchange.outcome;
     if let Some((client, application)) = answer.upgraded {
-        let tunnel = Tunnel::new(Rc::clone(&peer.worker), permit, &exchange);
+        let tunnel = Tunnel::new(peer, permit, &exchange);
         tokio::task::spawn_local(tunnel.run(client, application));
     }
     exchange.answered(answer.response.map(ReplyBody::application), outcome)

@@ -13,7 +13,7 @@ use super::worker::Worker;
 use crate::auth::client_address;
 use crate::metrics::{Metrics, Outcome};
 use crate::proxy::Hop;
-use crate::server::{Activity, HeadRefused};
+use crate::server::{Activity, HeadRefused, Held};
 use crate::telemetry::{EventName, Level, Logger};
 
 /// One connection's client; its requests share it.
@@ -22,13 +22,14 @@ pub(crate) struct Peer {
     pub(crate) hop: Hop,
     pub(crate) activity: Activity,
     pub(crate) worker: Rc<Worker>,
+    _held: Held,
 }
 
 impl Peer {
-    pub(crate) fn new(address: SocketAddr, activity: Activity, worker: Rc<Worker>) -> Self {
+    pub(crate) fn new(address: SocketAddr, activity: Activity, worker: Rc<Worker>, held: Held) -> Self {
         let ip = address.ip().to_canonical();
         let trusted = worker.trusted_proxies.iter().any(|network| network.contains(&ip));
-        Self { ip, hop: Hop::new(ip, trusted), activity, worker }
+        Self { ip, hop: Hop::new(ip, trusted), activity, worker, _held: held }
     }
 
     /// Where a request comes from: the peer, or whom a trusted proxy says that it speaks for.

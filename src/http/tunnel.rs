@@ -10,6 +10,7 @@ use tokio::io::copy_bidirectional;
 use tokio::time::Instant;
 
 use super::exchange::Exchange;
+use super::peer::Peer;
 use super::worker::{self, Worker};
 use crate::gate::{Permit, TunnelLife};
 use crate::shutdown::Phase;
@@ -22,6 +23,8 @@ const CLOCK_CHECK: Duration = Duration::from_secs(30);
 
 pub(super) struct Tunnel {
     worker: Rc<Worker>,
+    /// The connection counts until the tunnel ends.
+    _peer: Rc<Peer>,
     permit: Permit,
     method: Method,
     uri: Uri,
@@ -29,9 +32,10 @@ pub(super) struct Tunnel {
 }
 
 impl Tunnel {
-    pub(super) fn new(worker: Rc<Worker>, permit: Permit, exchange: &Exchange) -> Self {
+    pub(super) fn new(peer: &Rc<Peer>, permit: Permit, exchange: &Exchange) -> Self {
         Self {
-            worker,
+            worker: Rc::clone(&peer.worker),
+            _peer: Rc::clone(peer),
             permit,
             method: exchange.method().clone(),
             uri: exchange.uri().clone(),
@@ -43,8 +47,6 @@ impl Tunnel {
     pub(super) async fn run(self, client: OnUpgrade, application: OnUpgrade) {
         let both = async { tokio::try_join!(client, application) };
         let Ok(Ok((client, application))) = tokio::time::timeout(SWITCHING, both).await else { return };
-        // A tunnel may end by itself while the process drains.
-        let _held = self.worker.shutdown.guard();
         let _counted = self.worker.metrics.tunnel();
         let (mut client, mut application) = (TokioIo::new(client), TokioIo::new(application));
         let reason = tokio::select! {

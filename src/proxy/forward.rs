@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HOST, HeaderValue};
+use http::header::{EXPECT, HOST, HeaderValue};
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri, Version, request};
 use hyper::body::{Body, Incoming};
@@ -85,12 +85,15 @@ impl Forwarder {
         let client_upgrade = self.client_upgrade(&mut request);
         let (mut parts, body) = request.into_parts();
         parts.extensions.clear();
-        let expects = parts.headers.contains_key(http::header::EXPECT) && parts.version == Version::HTTP_11;
         let bodiless = body.is_end_stream();
+        let expects = self.passes_expectation_on(&parts) && !bodiless;
         let repeatable = bodiless && parts.method.is_idempotent() && client_upgrade.is_none();
 
         let upgrade = client_upgrade.as_ref().map(|(protocol, _)| protocol.clone());
         headers::rewrite_request(&mut parts, permit, identity, hop, upgrade);
+        if !expects {
+            parts.headers.remove(EXPECT);
+        }
         self.address(&mut parts);
 
         let body = if bodiless {
@@ -100,7 +103,7 @@ impl Forwarder {
             RequestBody::streaming(body, self.body_limit, Rc::clone(progress), Arc::clone(identity), keep_claims)
         };
         let mut request = Request::from_parts(parts, body);
-        let release = (expects && !bodiless).then(|| {
+        let release = expects.then(|| {
             let (held, release) = expect::hold(&mut request);
             request.body_mut().hold(held);
             release
@@ -168,17 +171,19 @@ impl Forwarder {
         }
     }
 
+    /// Both sides must know interim answers: the body waits for the application's.
+    fn passes_expectation_on(&self, parts: &request::Parts) -> bool {
+        let expected =
+            parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        expected && parts.version == Version::HTTP_11 && self.pool.target().protocol == Protocol::Http1
+    }
+
     fn client_upgrade(&self, request: &mut Request<Incoming>) -> Option<(HeaderValue, OnUpgrade)> {
-        if self.pool.target().protocol != Protocol::Http1 || !request.headers().contains_key(http::header::UPGRADE) {
+        if self.pool.target().protocol != Protocol::Http1 {
             return None;
         }
-        let on_upgrade = hyper::upgrade::on(&mut *request);
-        let mut head = Request::new(()).into_parts().0;
-        head.version = request.version();
-        std::mem::swap(&mut head.headers, request.headers_mut());
-        let wanted = headers::wanted_upgrade(&head);
-        std::mem::swap(&mut head.headers, request.headers_mut());
-        wanted.map(|protocol| (protocol, on_upgrade))
+        let protocol = headers::wanted_upgrade(request)?;
+        Some((protocol, hyper::upgrade::on(request)))
     }
 
     /// The request target in the form of the application's protocol (RFC 9112, section 3.2; RFC 9113, section 8.3.1).
@@ -227,7 +232,7 @@ impl Forwarder {
         let (mut parts, body) = response.into_parts();
         parts.extensions.clear();
         let protocol = upgraded.is_some().then(|| parts.headers.get(http::header::UPGRADE).cloned()).flatten();
-        headers::strip_hop_by_hop(&mut parts.headers);
+        headers::rewrite_answer(&mut parts.headers);
         if let Some(protocol) = protocol {
             parts.headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
             parts.headers.insert(http::header::UPGRADE, protocol);

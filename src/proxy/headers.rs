@@ -3,15 +3,12 @@
 use std::net::IpAddr;
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE,
 };
-use http::{Version, request};
+use http::{Request, Version, request};
 
 use crate::gate::{IdentityHeaders, Permit};
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -39,9 +36,9 @@ impl Hop {
 
 /// The protocol that a client asks to switch to (RFC 9110, section 7.8), where it may: never to HTTP/2, which would
 /// carry requests that nobody judged.
-pub(crate) fn wanted_upgrade(parts: &request::Parts) -> Option<HeaderValue> {
-    let upgrade = parts.headers.get(UPGRADE)?;
-    let asked = parts.version == Version::HTTP_11 && list_holds(&parts.headers, &CONNECTION, "upgrade");
+pub(crate) fn wanted_upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
+    let upgrade = request.headers().get(UPGRADE)?;
+    let asked = request.version() == Version::HTTP_11 && list_holds(request.headers(), &CONNECTION, "upgrade");
     let text = upgrade.to_str().ok()?;
     let to_http = text.split(',').any(|protocol| {
         let name = protocol.trim().split('/').next().unwrap_or_default();
@@ -52,7 +49,8 @@ pub(crate) fn wanted_upgrade(parts: &request::Parts) -> Option<HeaderValue> {
 
 /// Makes a judged request's head into the one that the application gets (RFC 9110, section 7.6.1).
 ///
-/// Order matters: what `Connection` names goes first, so that no client can name a header that is set afterwards.
+/// Order matters: everything that goes is gone before anything is set, so that no client can name a header that is
+/// set here.
 pub(crate) fn rewrite_request(
     parts: &mut request::Parts,
     permit: &Permit,
@@ -61,21 +59,21 @@ pub(crate) fn rewrite_request(
     upgrade: Option<HeaderValue>,
 ) {
     let headers = &mut parts.headers;
-    let wants_trailers = list_holds(headers, &TE, "trailers");
-    strip_hop_by_hop(headers);
-    headers.remove(EXPECT);
+    let wants_trailers = headers.contains_key(TE) && list_holds(headers, &TE, "trailers");
+    let keep_claims = permit.leaves_request_alone();
+    strip_named_by_connection(headers);
+    strip(headers, |name| {
+        is_hop_by_hop(name) || is_forwarding(name, hop.trusted) || (!keep_claims && is_claim(name.as_str(), identity))
+    });
+    if !keep_claims && !identity.forward_token {
+        headers.remove(AUTHORIZATION);
+    }
     if wants_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     if let Some(protocol) = upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);
-    }
-    if !permit.leaves_request_alone() {
-        strip_claimed_identity(headers, identity);
-        if !identity.forward_token {
-            headers.remove(AUTHORIZATION);
-        }
     }
     if let Some(who) = permit.identity() {
         headers.insert(identity.user.clone(), who.user_header.clone());
@@ -90,94 +88,100 @@ pub(crate) fn rewrite_request(
     forwarded_by(headers, hop);
 }
 
+/// Says which way the request came. What an untrusted peer said of it is gone already.
 fn forwarded_by(headers: &mut HeaderMap, hop: &Hop) {
-    strip_spellings(headers, &["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"], true);
-    let host = headers.get(HOST).cloned();
-    if hop.trusted {
-        let chain = headers.get_all(X_FORWARDED_FOR).iter().filter(|value| !value.is_empty());
-        let mut chain: Vec<u8> = chain.flat_map(|value| [value.as_bytes(), b", "].concat()).collect();
-        chain.extend_from_slice(hop.peer.as_bytes());
-        // Joining valid values gives a valid value; should it not, the chain is not believed.
-        headers.insert(X_FORWARDED_FOR, HeaderValue::from_bytes(&chain).unwrap_or_else(|_| hop.peer.clone()));
-        headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("https"));
-        if let Some(host) = host {
-            headers.entry(X_FORWARDED_HOST).or_insert(host);
-        }
-    } else {
-        headers.remove(FORWARDED);
-        headers.insert(X_FORWARDED_FOR, hop.peer.clone());
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
-        match host {
-            Some(host) => drop(headers.insert(X_FORWARDED_HOST, host)),
-            None => drop(headers.remove(X_FORWARDED_HOST)),
-        }
+    let chain = if hop.trusted { forwarding_chain(headers, hop) } else { hop.peer.clone() };
+    headers.insert(X_FORWARDED_FOR, chain);
+    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("https"));
+    if let Some(host) = headers.get(HOST).cloned() {
+        headers.entry(X_FORWARDED_HOST).or_insert(host);
     }
 }
 
-/// Takes off what belongs to one connection only, and whatever `Connection` names.
-pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
-            .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-        headers.remove(CONNECTION);
-    }
-    for name in
-        [&KEEP_ALIVE, &PROXY_CONNECTION, &PROXY_AUTHENTICATE, &PROXY_AUTHORIZATION, &TE, &TRANSFER_ENCODING, &UPGRADE]
-    {
-        headers.remove(name);
-    }
+/// What a trusted peer knew, and its own address.
+fn forwarding_chain(headers: &HeaderMap, hop: &Hop) -> HeaderValue {
+    let known = headers.get_all(X_FORWARDED_FOR).iter().filter(|value| !value.is_empty());
+    let mut chain: Vec<u8> = known.flat_map(|value| [value.as_bytes(), b", "].concat()).collect();
+    chain.extend_from_slice(hop.peer.as_bytes());
+    // Joining valid values gives a valid value; should it not, the chain is not believed.
+    HeaderValue::from_bytes(&chain).unwrap_or_else(|_| hop.peer.clone())
+}
+
+/// Makes the application's head into the one that the client gets.
+pub(crate) fn rewrite_answer(headers: &mut HeaderMap) {
+    strip_named_by_connection(headers);
+    strip(headers, is_hop_by_hop);
 }
 
 /// Trailers get the same treatment as headers: none may carry an identity, a token or framing.
 pub(crate) fn strip_trailers(trailers: &mut HeaderMap, identity: &IdentityHeaders, keep_claims: bool) {
-    strip_hop_by_hop(trailers);
-    strip_spellings(trailers, &["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"], false);
-    for name in [HOST, CONTENT_LENGTH, FORWARDED] {
-        trailers.remove(name);
-    }
-    if !keep_claims {
-        strip_claimed_identity(trailers, identity);
-        trailers.remove(AUTHORIZATION);
-    }
+    strip(trailers, |name| {
+        is_hop_by_hop(name)
+            || name == HOST
+            || name == CONTENT_LENGTH
+            || is_forwarding(name, false)
+            || (!keep_claims && (name == AUTHORIZATION || is_claim(name.as_str(), identity)))
+    });
 }
 
-/// Removes every spelling of the identity headers and of those that override the judged path or method.
-fn strip_claimed_identity(headers: &mut HeaderMap, identity: &IdentityHeaders) {
-    let claimed: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            let name = name.as_str();
-            same_but_for_separators(name, identity.user.as_str())
-                || same_but_for_separators(name, identity.groups.as_str())
-                || OVERRIDES.iter().any(|other| same_but_for_separators(name, other))
-        })
-        .cloned()
+/// Takes off whatever `Connection` names, besides what the message cannot do without.
+fn strip_named_by_connection(headers: &mut HeaderMap) {
+    if !headers.contains_key(CONNECTION) {
+        return;
+    }
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+        .filter(|name| name != HOST && name != CONTENT_LENGTH && name != X_REQUEST_ID)
         .collect();
-    for name in claimed {
+    for name in named {
         headers.remove(name);
     }
 }
 
-fn strip_spellings(headers: &mut HeaderMap, names: &[&str], keep_exact: bool) {
-    let found: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            let name = name.as_str();
-            names.iter().any(|other| same_but_for_separators(name, other) && !(keep_exact && name == *other))
-        })
-        .cloned()
-        .collect();
-    for name in found {
+/// One look at each name: far fewer hashes than asking for each that could be there.
+fn strip(headers: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
+    let going: Vec<HeaderName> = headers.keys().filter(|name| goes(name)).cloned().collect();
+    for name in going {
         headers.remove(name);
     }
+}
+
+/// What belongs to one connection only.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// What tells of the way that a request came: of a trusted peer only in its own spelling, else not at all.
+fn is_forwarding(name: &HeaderName, trusted: bool) -> bool {
+    let name = name.as_str();
+    let exact = matches!(name, "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host");
+    match name.len() {
+        9 => !trusted && name == "forwarded",
+        15 => same_but_for_separators(name, "x-forwarded-for") && !(trusted && exact),
+        17 => same_but_for_separators(name, "x-forwarded-proto") && !(trusted && exact),
+        16 => same_but_for_separators(name, "x-forwarded-host") && !(trusted && exact),
+        _ => false,
+    }
+}
+
+/// Every spelling of the identity headers, and of those that override the judged path or method.
+fn is_claim(name: &str, identity: &IdentityHeaders) -> bool {
+    same_but_for_separators(name, identity.user.as_str())
+        || same_but_for_separators(name, identity.groups.as_str())
+        || OVERRIDES.iter().any(|other| same_but_for_separators(name, other))
 }
 
 /// Servers that turn `-` into `_` (CGI, WSGI, PHP) cannot tell `x_forwarded_user` from `x-forwarded-user`.

@@ -20,6 +20,8 @@ struct State {
     unflushed: AtomicBool,
     /// A head's first byte has come and the head is not complete.
     in_head: AtomicBool,
+    /// The request target that is being read, or was read last, has a `#` in it.
+    fragment: AtomicBool,
     /// Microseconds since `start`: of the head's first byte, or since when the connection is idle.
     since: AtomicU64,
 }
@@ -41,6 +43,7 @@ impl Activity {
             serving: AtomicU32::new(0),
             unflushed: AtomicBool::new(false),
             in_head: AtomicBool::new(false),
+            fragment: AtomicBool::new(false),
             since: AtomicU64::new(0),
         }))
     }
@@ -57,13 +60,25 @@ impl Activity {
         }
     }
 
-    /// Bytes have come from the client.
-    pub(super) fn received(&self) {
+    /// Bytes have come from the client; `true`: they begin a head.
+    pub(super) fn received(&self) -> bool {
         let state = &*self.0;
-        if state.serving.load(Relaxed) == 0 && !state.in_head.load(Relaxed) {
+        let begins = state.serving.load(Relaxed) == 0 && !state.in_head.load(Relaxed);
+        if begins {
             state.in_head.store(true, Relaxed);
+            state.fragment.store(false, Relaxed);
             state.mark();
         }
+        begins
+    }
+
+    pub(super) fn found_fragment(&self) {
+        self.0.fragment.store(true, Relaxed);
+    }
+
+    /// The HTTP library has cut something off the request target, from a `#` on.
+    pub(crate) fn target_had_fragment(&self) -> bool {
+        self.0.fragment.load(Relaxed)
     }
 
     /// A complete head has reached the service; the guard ends with the answer's last byte.

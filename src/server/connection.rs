@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
@@ -14,17 +14,17 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
-use tokio::time::{Instant, Sleep};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::activity::{Activity, Phase as Doing};
+use super::activity::Activity;
 use super::client_io::ClientIo;
 use super::executor::LocalExecutor;
+use super::roster::{Place, Roster};
 use crate::http::{Peer, Worker, serve_request};
 use crate::metrics::{HandshakeResult, OpenGuard};
-use crate::shutdown::{DrainGuard, Phase};
+use crate::shutdown::DrainGuard;
 
 /// Streams that one HTTP/2 client may have open at once.
 const MAX_STREAMS: u32 = 128;
@@ -56,15 +56,21 @@ pub(super) struct Client {
     pub(super) peer: SocketAddr,
     pub(super) worker: Rc<Worker>,
     pub(super) limits: ConnectionLimits,
-    pub(super) phase: watch::Receiver<Phase>,
-    pub(super) counted: OpenGuard,
+    pub(super) roster: Rc<Roster>,
+    pub(super) held: Held,
+}
+
+/// What a connection holds until its last byte, in a tunnel as well.
+pub(crate) struct Held {
+    /// One of `limits.connections`.
+    pub(super) _permit: OwnedSemaphorePermit,
+    pub(super) _counted: OpenGuard,
     /// The end of the process waits for this connection's.
-    pub(super) _held: DrainGuard,
+    pub(super) _drain: DrainGuard,
 }
 
 /// Serves the connection to its end.
 pub(super) async fn serve(client: Client, config: Arc<ServerConfig>) {
-    let (_counted, _held) = (client.counted, client._held);
     let acceptor = TlsAcceptor::from(config);
     let handshake = tokio::time::timeout(client.limits.handshake_timeout, acceptor.accept(client.stream));
     let stream = match handshake.await {
@@ -75,8 +81,9 @@ pub(super) async fn serve(client: Client, config: Arc<ServerConfig>) {
     client.worker.handshake(HandshakeResult::Ok);
     let activity = Activity::new();
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let peer = Rc::new(Peer::new(client.peer, activity.clone(), Rc::clone(&client.worker)));
-    let driven = Driven { limits: client.limits, activity, phase: client.phase };
+    let peer = Rc::new(Peer::new(client.peer, activity.clone(), Rc::clone(&client.worker), client.held));
+    let place = client.roster.join(activity.clone());
+    let driven = Driven { limits: client.limits, activity, place };
     if is_h2 {
         serve_http2(stream, peer, driven).await;
     } else {
@@ -125,62 +132,29 @@ async fn serve_http2(stream: TlsStream<TcpStream>, peer: Rc<Peer>, driven: Drive
     driven.run(pin!(connection), http2::Connection::graceful_shutdown).await;
 }
 
-/// What ends a connection from our side.
+/// A connection until it ends by itself, is over, or has been drained.
 struct Driven {
     limits: ConnectionLimits,
     activity: Activity,
-    phase: watch::Receiver<Phase>,
+    place: Place,
 }
 
 impl Driven {
-    async fn run<C>(mut self, mut connection: Pin<&mut C>, drain: fn(Pin<&mut C>))
+    async fn run<C>(self, mut connection: Pin<&mut C>, drain: fn(Pin<&mut C>))
     where
         C: Future,
     {
-        let mut phase = self.phase.clone();
-        let mut draining = pin!(async move { drop(phase.wait_for(|phase| *phase >= Phase::Draining).await) });
         let mut drained = false;
-        let mut timer = pin!(tokio::time::sleep(self.limits.idle_timeout));
         poll_fn(|cx| {
-            if connection.as_mut().poll(cx).is_ready() {
+            self.place.watch(cx.waker());
+            if self.place.is_draining() && !std::mem::replace(&mut drained, true) {
+                drain(connection.as_mut());
+            }
+            if connection.as_mut().poll(cx).is_ready() || self.place.is_over() {
                 return Poll::Ready(());
             }
-            if !drained && draining.as_mut().poll(cx).is_ready() {
-                drained = true;
-                drain(connection.as_mut());
-                // The library must see the request to close.
-                if connection.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(());
-                }
-            }
-            self.poll_deadline(timer.as_mut(), cx)
+            Poll::Pending
         })
         .await;
-    }
-
-    /// Ready when the client has been idle, or has taken over its head, for too long.
-    ///
-    /// The timer is not moved at each request: it fires now and then and looks what the connection is doing.
-    fn poll_deadline(&mut self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = self.deadline();
-        if deadline < timer.deadline() {
-            timer.as_mut().reset(deadline);
-        }
-        while timer.as_mut().poll(cx).is_ready() {
-            let deadline = self.deadline();
-            if deadline <= Instant::now() {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(deadline);
-        }
-        Poll::Pending
-    }
-
-    fn deadline(&self) -> Instant {
-        match self.activity.phase() {
-            Doing::Idle(since) => since + self.limits.idle_timeout,
-            Doing::Head(since) => since + self.limits.header_timeout,
-            Doing::Serving => Instant::now() + self.limits.idle_timeout,
-        }
     }
 }

@@ -10,7 +10,8 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use super::connection::{self, ConnectionLimits};
+use super::connection::{self, ConnectionLimits, Held};
+use super::roster::Roster;
 use crate::http::Worker;
 use crate::shutdown::{Phase, Shutdown};
 
@@ -55,6 +56,7 @@ pub(crate) struct Accept {
     pub(crate) tls: watch::Receiver<Arc<ServerConfig>>,
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) limits: ConnectionLimits,
+    pub(crate) roster: Rc<Roster>,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) shutdown: Shutdown,
 }
@@ -88,14 +90,14 @@ pub(crate) async fn accept(mut accept: Accept) {
             peer,
             worker: Rc::clone(&accept.worker),
             limits: accept.limits.clone(),
-            phase: accept.phase.clone(),
-            counted: accept.worker.metrics.connection(),
-            _held: accept.shutdown.guard(),
+            roster: Rc::clone(&accept.roster),
+            held: Held {
+                _permit: permit,
+                _counted: accept.worker.metrics.connection(),
+                _drain: accept.shutdown.guard(),
+            },
         };
-        tokio::task::spawn_local(async move {
-            connection::serve(client, config).await;
-            drop(permit);
-        });
+        tokio::task::spawn_local(connection::serve(client, config));
     }
 }
 

@@ -108,11 +108,12 @@ impl KeyFeed {
         }
         match keys_document::parse(snapshot.content().unwrap_or_default()) {
             Ok(Parsed { ring, warnings }) => {
+                self.tell_revoked(&ring);
                 self.ring = Arc::new(ring);
                 self.publisher.ring(Arc::clone(&self.ring));
                 self.good = true;
-                self.report.read();
-                self.report.changed(&warnings);
+                let first = self.report.read();
+                self.report.changed(first, &warnings);
             }
             Err(error) => {
                 self.good = false;
@@ -160,6 +161,18 @@ impl KeyFeed {
             .field("nbf", change.nbf)
             .emit();
         self.read();
+    }
+
+    /// A key that is gone before its end was revoked, and its tokens with it.
+    fn tell_revoked(&self, next: &KeyRing) {
+        let now = epoch();
+        for key in self.ring.keys().iter().filter(|key| !key.is_past(now) && next.find(key.kid()).is_none()) {
+            self.report
+                .log
+                .event(Level::Info, EventName::Revocation, "a key was revoked; its tokens are refused from now on")
+                .field("kid", &**key.kid())
+                .emit();
+        }
     }
 
     fn until_next_look(&self) -> Duration {

@@ -30,10 +30,10 @@ impl Report {
         Self { store, metrics, readiness, log, state: Arc::default() }
     }
 
-    /// The store was read, and holds what is in force.
-    pub(super) fn read(&self) {
+    /// The store was read, and holds what is in force; `true`: for the first time.
+    pub(super) fn read(&self) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.loaded = true;
+        let first = !std::mem::replace(&mut state.loaded, true);
         self.metrics.store_synced(self.store, epoch());
         self.readiness.set(self.subject(), None);
         if state.failing.take().is_some() {
@@ -43,16 +43,19 @@ impl Report {
                 .field("store", store)
                 .emit();
         }
+        first
     }
 
-    /// A new version is in force.
-    pub(super) fn changed(&self, warnings: &[String]) {
-        self.metrics.reload(self.target(), ReloadResult::Ok);
-        self.log
-            .event(Level::Info, EventName::Reload, "a new version is in force")
-            .field("what", self.target())
-            .field("outcome", ReloadResult::Ok)
-            .emit();
+    /// A new version is in force; the first one is no reload.
+    pub(super) fn changed(&self, first: bool, warnings: &[String]) {
+        if !first {
+            self.metrics.reload(self.target(), ReloadResult::Ok);
+            self.log
+                .event(Level::Info, EventName::Reload, "a new version is in force")
+                .field("what", self.target())
+                .field("outcome", ReloadResult::Ok)
+                .emit();
+        }
         for warning in warnings {
             let event = if self.store == StoreName::Users { EventName::UserUnusable } else { EventName::ConfigWarning };
             self.log.event(Level::Warn, event, warning).field("store", self.store).emit();

@@ -26,11 +26,13 @@ pub(crate) struct UserFeed {
     report: Report,
     /// A digest of the entries that were looked at last, good or bad.
     seen: Option<digest::Digest>,
+    /// Those entries are the table that is in force.
+    good: bool,
 }
 
 impl UserFeed {
     pub(crate) fn new(directory: PathBuf, publisher: Publisher, report: Report) -> Self {
-        Self { directory, publisher, report, seen: None }
+        Self { directory, publisher, report, seen: None, good: false }
     }
 
     /// Reads once. Blocks; at the start this comes before anything is served.
@@ -39,11 +41,15 @@ impl UserFeed {
             Ok(entries) => entries,
             Err(error) => {
                 self.seen = None;
+                self.good = false;
                 return self.report.failed(error.reason().into(), &format_args!("users: {error}"));
             }
         };
         let digest = digest_of(&entries);
         if self.seen.is_some_and(|seen| seen.as_ref() == digest.as_ref()) {
+            if self.good {
+                self.report.read();
+            }
             return;
         }
         self.seen = Some(digest);
@@ -51,12 +57,15 @@ impl UserFeed {
             Ok(Loaded { users, warnings }) => {
                 self.count(&users);
                 self.publisher.users(Arc::new(users));
-                self.report.read();
-                self.report.changed(&warnings);
+                self.good = true;
+                let first = self.report.read();
+                self.report.changed(first, &warnings);
             }
-            Err(error) => self
-                .report
-                .failed(StoreErrorReason::Invalid, &format_args!("users: {}: {error}", self.directory.display())),
+            Err(error) => {
+                self.good = false;
+                let directory = self.directory.display();
+                self.report.failed(StoreErrorReason::Invalid, &format_args!("users: {directory}: {error}"));
+            }
         }
     }
 

@@ -1,0 +1,191 @@
+//! The open connections of one worker: who has been idle, or in a head, for too long is told to end; at the end all are.
+//!
+//! One look over all connections now and then costs less than a timer in each, which every request would move.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::activity::{Activity, Phase};
+use super::connection::ConnectionLimits;
+
+/// How much later than its deadline a connection may be ended, as a part of the deadline.
+const PRECISION: u32 = 16;
+const OFTENEST: Duration = Duration::from_millis(10);
+const RAREST: Duration = Duration::from_millis(500);
+
+/// Shared by the worker's connections and the task that looks after them.
+pub(crate) struct Roster {
+    members: RefCell<Vec<Option<Rc<Member>>>>,
+    free: RefCell<Vec<usize>>,
+    draining: Cell<bool>,
+    /// Rung when the roster is no longer empty.
+    joined: Notify,
+}
+
+struct Member {
+    activity: Activity,
+    is_over: Cell<bool>,
+    task: RefCell<Option<Waker>>,
+}
+
+/// A connection's place; given up by drop.
+pub(super) struct Place {
+    roster: Rc<Roster>,
+    member: Rc<Member>,
+    index: usize,
+}
+
+impl Roster {
+    pub(crate) fn new() -> Rc<Self> {
+        Rc::new(Self {
+            members: RefCell::default(),
+            free: RefCell::default(),
+            draining: Cell::new(false),
+            joined: Notify::new(),
+        })
+    }
+
+    pub(super) fn join(self: &Rc<Self>, activity: Activity) -> Place {
+        let member = Rc::new(Member { activity, is_over: Cell::new(false), task: RefCell::default() });
+        let mut members = self.members.borrow_mut();
+        let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            members.push(None);
+            members.len() - 1
+        });
+        members[index] = Some(Rc::clone(&member));
+        self.joined.notify_one();
+        Place { roster: Rc::clone(self), member, index }
+    }
+
+    /// Tells every connection, those to come as well, to finish what it has begun and end.
+    pub(crate) fn drain(&self) {
+        self.draining.set(true);
+        for member in self.members.borrow().iter().flatten() {
+            member.wake();
+        }
+    }
+
+    /// Ends what idles or dawdles, for good.
+    pub(crate) async fn look_after(&self, limits: &ConnectionLimits) {
+        let shortest = limits.header_timeout.min(limits.idle_timeout);
+        let interval = (shortest / PRECISION).clamp(OFTENEST, RAREST);
+        loop {
+            if self.is_empty() {
+                self.joined.notified().await;
+            }
+            tokio::time::sleep(interval).await;
+            let now = Instant::now();
+            for member in self.members.borrow().iter().flatten() {
+                let deadline = match member.activity.phase() {
+                    Phase::Idle(since) => since + limits.idle_timeout,
+                    Phase::Head(since) => since + limits.header_timeout,
+                    Phase::Serving => continue,
+                };
+                if deadline <= now {
+                    member.is_over.set(true);
+                    member.wake();
+                }
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.members.borrow().len() == self.free.borrow().len()
+    }
+}
+
+impl Member {
+    fn wake(&self) {
+        if let Some(task) = &*self.task.borrow() {
+            task.wake_by_ref();
+        }
+    }
+}
+
+impl Place {
+    /// The connection has idled or dawdled for too long.
+    pub(super) fn is_over(&self) -> bool {
+        self.member.is_over.get()
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.roster.draining.get()
+    }
+
+    /// The task to wake when there is something to look at.
+    pub(super) fn watch(&self, task: &Waker) {
+        let mut watching = self.member.task.borrow_mut();
+        if !watching.as_ref().is_some_and(|known| known.will_wake(task)) {
+            *watching = Some(task.clone());
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.roster.members.borrow_mut()[self.index] = None;
+        self.roster.free.borrow_mut().push(self.index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    use super::*;
+
+    fn limits() -> ConnectionLimits {
+        ConnectionLimits {
+            header_bytes: 8192,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(120),
+            handshake_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// Seconds until a connection in this state is ended.
+    async fn lifetime(prepare: fn(&Activity)) -> u64 {
+        let (roster, activity, limits) = (Roster::new(), Activity::new(), limits());
+        prepare(&activity);
+        let place = roster.join(activity);
+        let started = Instant::now();
+        let over = poll_fn(|cx| {
+            place.watch(cx.waker());
+            if place.is_over() { Poll::Ready(()) } else { Poll::Pending }
+        });
+        tokio::select! {
+            () = over => started.elapsed().as_secs(),
+            () = roster.look_after(&limits) => unreachable!("it goes on for good"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_its_own_deadline() {
+        assert_eq!(lifetime(|_| {}).await, 120);
+        assert_eq!(lifetime(|activity| assert!(activity.received())).await, 10);
+    }
+
+    #[tokio::test]
+    async fn draining_wakes_everyone_and_places_are_used_again() {
+        let roster = Roster::new();
+        let (one, two) = (roster.join(Activity::new()), roster.join(Activity::new()));
+        assert!(!one.is_draining());
+        drop(one);
+        let three = roster.join(Activity::new());
+        assert_eq!(roster.members.borrow().len(), 2);
+        let drained = poll_fn(|cx| {
+            three.watch(cx.waker());
+            if three.is_draining() { Poll::Ready(()) } else { Poll::Pending }
+        });
+        tokio::join!(drained, async { roster.drain() });
+        assert!(two.is_draining());
+        drop((two, three));
+        assert!(roster.is_empty());
+    }
+}
