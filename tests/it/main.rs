@@ -1,6 +1,10 @@
 //! Vestibule from outside: the real binary, real sockets, real TLS; one process for each test.
 //! Behaviour over real sockets: the binary as its users run it.
 
+mod access;
+mod configuration;
 mod dev;
+mod login;
 mod smoke;
 mod support;
+mod tokens;

@@ -152,6 +152,10 @@ impl Client {
         Self { http2: true, ..self.clone() }
     }
 
+    pub(crate) fn is_http2(&self) -> bool {
+        self.http2
+    }
+
     /// The same from another address of the loopback network.
     pub(crate) fn from(&self, source: &str) -> Self {
         Self { source: source.parse().expect("an address"), ..self.clone() }

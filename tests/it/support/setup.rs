@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use vestibule::pki::LocalCa;
 
-use super::tokens::merge;
 use super::vestibule::{Failed, Vestibule};
 use super::{Jwk, default_users, now};
 
@@ -21,6 +20,7 @@ pub(crate) struct Setup {
     pub(super) ca: LocalCa,
     config: Value,
     raw_config: Option<String>,
+    config_file: String,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
     pub(super) await_ready: bool,
@@ -45,17 +45,25 @@ impl Setup {
             "store": {"directory": {"users": path("users"), "keys": path("keys")}},
             "shutdown": {"delay": "0s", "grace": "5s"},
         });
-        let variables = Vec::new();
-        let setup = Self { dir, ca, config, raw_config: None, arguments: Vec::new(), variables, await_ready: true };
+        let setup = Self {
+            dir,
+            ca,
+            config,
+            raw_config: None,
+            config_file: "vestibule.yaml".to_owned(),
+            arguments: Vec::new(),
+            variables: Vec::new(),
+            await_ready: true,
+        };
         setup.issue_certificate();
         fs::write(setup.path("ca.crt"), setup.ca.cert_pem()).expect("a file");
         setup.users(&default_users())
     }
 
-    /// Merges YAML over the configuration; a null there removes what the default says.
+    /// Lays YAML over the configuration: mappings are merged, all else is replaced.
     pub(crate) fn config(mut self, yaml: &str) -> Self {
-        let patch: Value = serde_saphyr::from_str(yaml).expect("YAML");
-        merge(&mut self.config, &patch);
+        let over: Value = serde_saphyr::from_str(yaml).expect("YAML");
+        lay_over(&mut self.config, over);
         self
     }
 
@@ -67,7 +75,7 @@ impl Setup {
 
     /// Where the application is.
     pub(crate) fn upstream(mut self, url: impl Display) -> Self {
-        merge(&mut self.config, &json!({"upstream": url.to_string()}));
+        self.config["upstream"] = url.to_string().into();
         self
     }
 
@@ -89,6 +97,12 @@ impl Setup {
 
     pub(crate) fn remove(self, name: &str) -> Self {
         fs::remove_file(self.path(name)).expect("a file to remove");
+        self
+    }
+
+    /// Passes another file than the one that is written.
+    pub(crate) fn config_file(mut self, name: &str) -> Self {
+        self.config_file = name.to_owned();
         self
     }
 
@@ -133,15 +147,25 @@ impl Setup {
     }
 
     pub(super) fn command(&self) -> Command {
-        let file = self.path("vestibule.yaml");
         let text = self.raw_config.clone().unwrap_or_else(|| self.config.to_string());
-        fs::write(&file, text).expect("a file");
+        fs::write(self.path("vestibule.yaml"), text).expect("a file");
         let mut command = Command::new(env!("CARGO_BIN_EXE_vestibule"));
-        command.arg("serve").arg("--config").arg(file).args(&self.arguments);
+        command.arg("serve").arg("--config").arg(self.path(&self.config_file)).args(&self.arguments);
         // The variables of whoever runs the tests are none of theirs.
         command.env_clear().envs(self.variables.iter().cloned()).current_dir(self.dir.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command
+    }
+}
+
+fn lay_over(under: &mut Value, over: Value) {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            for (name, value) in over {
+                lay_over(under.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (under, over) => *under = over,
     }
 }
 

@@ -52,7 +52,10 @@ impl Jwk {
 
     /// The same key with members replaced; `null` removes one.
     pub(crate) fn with(mut self, members: &Value) -> Self {
-        merge(&mut self.0, members);
+        for (name, value) in members.as_object().expect("members to replace") {
+            self.0[name.as_str()] = value.clone();
+        }
+        self.0.as_object_mut().expect("a JWK is an object").retain(|_, value| !value.is_null());
         self
     }
 
@@ -139,23 +142,4 @@ pub(crate) fn decode(token: &str) -> (Value, Value) {
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(segment).expect("base64url")).expect("JSON")
     };
     (next(), next())
-}
-
-/// Members of objects are merged, `null` removes, all else is replaced (RFC 7396).
-pub(super) fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(members) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    for (name, value) in members {
-        let target = target.as_object_mut().expect("made an object just now");
-        if value.is_null() {
-            target.remove(name);
-        } else {
-            merge(target.entry(name.clone()).or_insert(Value::Null), value);
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 /// The least that argon2 allows.
 const MEMORY_KIB: u32 = 8;
@@ -15,21 +15,29 @@ pub(crate) fn password_of(user: &str) -> String {
 
 /// An argon2id hash as cheap as can be: microseconds.
 pub(crate) fn argon2(password: &str) -> String {
-    argon2_with(password, MEMORY_KIB, 1)
-}
-
-/// An argon2id hash of a chosen cost.
-pub(crate) fn argon2_with(password: &str, memory_kib: u32, passes: u32) -> String {
     let mut output = [0; 32];
-    let params = Params::new(memory_kib, passes, 1, Some(output.len())).expect("parameters within argon2's bounds");
+    let params = Params::new(MEMORY_KIB, 1, 1, Some(output.len())).expect("parameters within argon2's bounds");
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_into(password.as_bytes(), SALT, &mut output)
         .expect("salt and output are long enough");
-    format!(
-        "$argon2id$v=19$m={memory_kib},t={passes},p=1${}${}",
-        STANDARD_NO_PAD.encode(SALT),
-        STANDARD_NO_PAD.encode(output)
-    )
+    phc(MEMORY_KIB, 1, &output)
+}
+
+/// A hash as dear as is supported, which takes a second or so, and is nobody's password. While it is in the table,
+/// every failing login takes as long.
+pub(crate) fn slow_hash() -> String {
+    phc(65_536, 16, &[7; 32])
+}
+
+fn phc(memory_kib: u32, passes: u32, output: &[u8]) -> String {
+    let (salt, output) = (STANDARD_NO_PAD.encode(SALT), STANDARD_NO_PAD.encode(output));
+    format!("$argon2id$v=19$m={memory_kib},t={passes},p=1${salt}${output}")
+}
+
+/// What `cred` says of a stored hash: base64url of the first 12 bytes of its SHA-256.
+pub(crate) fn credential(stored: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, stored.as_bytes());
+    URL_SAFE_NO_PAD.encode(&digest.as_ref()[..12])
 }
 
 /// A bcrypt hash of the least cost, as `htpasswd -B` writes it.
