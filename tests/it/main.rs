@@ -1,6 +1,7 @@
 //! Vestibule from outside: the real binary, real sockets, real TLS; one process for each test.
 
 mod headers;
+mod requests;
 mod smoke;
 #[allow(dead_code, unused_imports, reason = "not every tool is used by tests that are there yet")]
 mod support;
