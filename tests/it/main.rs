@@ -1,5 +1,6 @@
 //! Vestibule from outside: the real binary, real sockets, real TLS; one process for each test.
 
+mod forwarding;
 mod headers;
 mod requests;
 mod smoke;
