@@ -4,7 +4,10 @@
 mod access;
 mod configuration;
 mod dev;
+mod forwarding;
+mod headers;
 mod login;
+mod requests;
 mod smoke;
 mod support;
 mod tokens;
