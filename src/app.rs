@@ -21,7 +21,7 @@ use self::workers::Workers;
 use crate::admin::{self, AdminState};
 use crate::config::{Certificate, Config, Loaded, Store, Upstream};
 use crate::exposure::Exposure;
-use crate::gate::Publisher;
+use crate::gate::{Access, Publisher};
 use crate::login::Desk;
 use crate::metrics::{Metrics, StoreName};
 use crate::proxy::{Deadlines, InFlight, Target};
@@ -88,6 +88,7 @@ pub(crate) fn serve(
 struct Checked {
     target: Target,
     tls: TlsFiles,
+    access: Access,
     users: std::path::PathBuf,
     keys: std::path::PathBuf,
     warnings: Vec<String>,
@@ -116,6 +117,7 @@ impl Checked {
         Ok(Self {
             target: Target::new(&config.upstream, ca, deadlines).map_err(error)?,
             tls: TlsFiles::load(certificate.clone(), key.clone(), &config.tls).map_err(error)?,
+            access: settings::access(&config.access, config.tokens.max_session).map_err(error)?,
             users: store.users.clone(),
             keys: store.keys.clone(),
             warnings,
@@ -161,8 +163,7 @@ async fn run(
     tokio::spawn(signals.forward(shutdown.clone()));
     let metrics = Arc::new(Metrics::new());
     let readiness = Readiness::new();
-    let access = settings::access(&config.access, config.tokens.max_session).map_err(StartError::Config)?;
-    let publisher = Publisher::new(access);
+    let publisher = Publisher::new(checked.access);
 
     let watched = FileWatch::new([checked.users.clone()]);
     let report = |store| Report::new(store, Arc::clone(&metrics), readiness.clone(), log.clone());

@@ -109,7 +109,8 @@ impl Gate {
         if matches!(credentials, Credentials::Several) {
             return Err((Refusal::BadRequest(BadRequest::SeveralAuthorizations), None));
         }
-        if policy.needs_unambiguous_path() && (asked.had_fragment || ambiguity(path).is_some()) {
+        // A fragment is no part of a request target (RFC 9112, section 3.2), and what was cut off cannot be forwarded.
+        if asked.had_fragment || (policy.needs_unambiguous_path() && ambiguity(path).is_some()) {
             return Err((Refusal::BadRequest(BadRequest::AmbiguousPath), identify().ok()));
         }
         let rule = policy.decide_route(asked.method.as_str(), path);

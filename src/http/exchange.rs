@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Method, Request, Response, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -88,7 +89,14 @@ impl Exchange {
     ) -> Response<ReplyBody> {
         self.outcome = outcome;
         self.status = response.status().as_u16();
-        response.map(|source| ReplyBody { source: source.into(), exchange: self })
+        let (mut head, source) = response.into_parts();
+        let mut source = source.into();
+        if let (&Method::HEAD, Source::Full(bytes)) = (&self.method, &mut source) {
+            // HTTP/2 does not leave the body out by itself (RFC 9110, section 9.3.2).
+            head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+            bytes.clear();
+        }
+        Response::from_parts(head, ReplyBody { source, exchange: self })
     }
 
     /// An answer of Vestibule's own.
