@@ -1,1 +1,3 @@
-fn main() {}
+//! Behaviour as it is seen from outside, over real files, processes and sockets.
+
+mod commands;
