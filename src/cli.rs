@@ -1,10 +1,23 @@
 //! The command line: one file a command, each thin.
 
+mod check;
+mod completions;
 mod dev;
+mod keys;
+mod output;
+mod prompt;
 mod serve;
+mod settings;
 mod settings_args;
+mod span;
+mod target;
+mod token;
+mod usage;
+mod users;
 
+use std::ffi::OsStr;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Command;
 
@@ -13,18 +26,19 @@ const EXIT_USAGE: u8 = 64;
 
 /// Runs the command that the process was started with.
 pub(crate) fn main() -> ExitCode {
-    let matches = match command().try_get_matches() {
+    let program = std::env::args_os().next().unwrap_or_default();
+    let matches = match called_as(command(), &program).try_get_matches() {
         Ok(matches) => matches,
-        Err(error) => {
-            let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
-            // Where the terminal is gone there is nobody to tell.
-            drop(error.print());
-            return ExitCode::from(code);
-        }
+        Err(error) => return ExitCode::from(usage::report(&error)),
     };
     let result = match matches.subcommand() {
         Some(("dev", arguments)) => dev::run(arguments),
         Some(("serve", arguments)) => serve::run(arguments),
+        Some(("users", arguments)) => users::run(arguments),
+        Some(("keys", arguments)) => keys::run(arguments),
+        Some(("token", arguments)) => token::run(arguments),
+        Some(("check", arguments)) => check::run(arguments),
+        Some(("completions", arguments)) => completions::run(arguments),
         _ => unreachable!("clap asks for one of the subcommands"),
     };
     match result {
@@ -63,4 +77,59 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(dev::command())
         .subcommand(serve::command())
+        .subcommand(users::command())
+        .subcommand(keys::command())
+        .subcommand(token::command())
+        .subcommand(check::command())
+        .subcommand(completions::command())
+}
+
+/// Installed as a plugin of kubectl, the program says so in its usage.
+fn called_as(command: Command, program: &OsStr) -> Command {
+    let plugin = program.to_string_lossy().ends_with("kubectl-vestibule");
+    command.bin_name(if plugin { "kubectl vestibule" } else { "vestibule" })
+}
+
+/// Seconds since the epoch.
+fn epoch() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_are_consistent() {
+        command().debug_assert();
+    }
+
+    /// Settings are in a document of their own.
+    #[test]
+    fn the_document_names_every_command_and_option() {
+        fn look(command: &Command, document: &str) {
+            let options = command.get_arguments().filter(|argument| argument.get_help_heading() != Some("Settings"));
+            for option in options.filter_map(clap::Arg::get_long) {
+                assert!(document.contains(&format!("--{option}")), "--{option}");
+            }
+            for command in command.get_subcommands() {
+                assert!(document.contains(command.get_name()), "{}", command.get_name());
+                look(command, document);
+            }
+        }
+        look(&command(), include_str!("../docs/commands.md"));
+    }
+
+    #[test]
+    fn a_kubectl_plugin_is_called_by_kubectl() {
+        for (program, expected) in [
+            ("/usr/local/bin/kubectl-vestibule", "Usage: kubectl vestibule <"),
+            ("kubectl-vestibule", "Usage: kubectl vestibule <"),
+            ("/usr/bin/vestibule", "Usage: vestibule <"),
+            ("", "Usage: vestibule <"),
+        ] {
+            let help = called_as(command(), OsStr::new(program)).render_help().to_string();
+            assert!(help.contains(expected), "{program}: {help}");
+        }
+    }
 }

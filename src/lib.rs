@@ -3,6 +3,7 @@
 pub mod admin;
 mod app;
 pub mod auth;
+mod check;
 mod cli;
 pub mod config;
 mod dev;
