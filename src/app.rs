@@ -2,7 +2,7 @@
 
 mod capacity;
 mod config_reload;
-mod settings;
+pub(crate) mod settings;
 mod tls_reload;
 mod workers;
 
@@ -19,7 +19,7 @@ pub(crate) use self::config_reload::ConfigSource;
 use self::tls_reload::TlsFiles;
 use self::workers::Workers;
 use crate::admin::{self, AdminState};
-use crate::config::{Certificate, Config, Loaded, Store, Upstream};
+use crate::config::{Certificate, Config, Loaded, Store};
 use crate::exposure::Exposure;
 use crate::gate::{Access, Publisher};
 use crate::login::Desk;
@@ -195,7 +195,7 @@ async fn run(
         tokio::spawn(reload.run());
     }
 
-    let exposure = Exposure::of_loopback_port(loopback_port(&config.upstream));
+    let exposure = Exposure::of_loopback_port(config.upstream.loopback_port());
     let entries = Arc::clone(&desk);
     let state = AdminState {
         metrics: Arc::clone(&metrics),
@@ -258,13 +258,6 @@ async fn tell_readiness(readiness: Readiness, log: Logger) {
             .field("pending", (!last.is_empty()).then_some(pending.as_str()))
             .emit();
     }
-}
-
-fn loopback_port(upstream: &Upstream) -> Option<u16> {
-    let (Upstream::Http(origin) | Upstream::Https(origin) | Upstream::H2c(origin)) = upstream else { return None };
-    let is_loopback = origin.host == "localhost"
-        || origin.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    is_loopback.then_some(origin.port)
 }
 
 fn runtime_error(what: &str, error: &dyn fmt::Display) -> StartError {

@@ -61,7 +61,7 @@ pub(super) fn access(access: &config::Access, max_session: Duration) -> Result<A
     })
 }
 
-pub(super) fn rotation(config: &Config) -> rotation::Policy {
+pub(crate) fn rotation(config: &Config) -> rotation::Policy {
     rotation::Policy {
         algorithm: algorithm(config.tokens.algorithm),
         rotate_every: config.keys.rotate_every.as_secs(),
@@ -71,7 +71,7 @@ pub(super) fn rotation(config: &Config) -> rotation::Policy {
     }
 }
 
-pub(crate) fn algorithm(algorithm: config::Algorithm) -> Algorithm {
+fn algorithm(algorithm: config::Algorithm) -> Algorithm {
     match algorithm {
         config::Algorithm::Hs512 => Algorithm::Hs512,
         config::Algorithm::Es256 => Algorithm::Es256,
@@ -89,11 +89,11 @@ pub(super) fn throttle(throttle: &config::Throttle) -> throttle::Policy {
     }
 }
 
-pub(super) fn expected(tokens: &Tokens) -> Expected {
+pub(crate) fn expected(tokens: &Tokens) -> Expected {
     Expected { issuer: tokens.issuer.clone(), audience: tokens.audience.clone() }
 }
 
-pub(super) fn tokens(tokens: &Tokens) -> TokenSettings {
+pub(crate) fn tokens(tokens: &Tokens) -> TokenSettings {
     TokenSettings {
         issuer: tokens.issuer.clone(),
         audience: tokens.audience.clone(),

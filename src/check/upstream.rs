@@ -1,12 +1,11 @@
 //! The application: whether it can be reached, and whether others can reach it past the sidecar.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::runtime;
 
 use super::finding::Finding;
-use crate::config::{Config, Upstream};
+use crate::config::Config;
 use crate::exposure::Exposure;
 use crate::proxy::{Deadlines, Target};
 use crate::store::tls_material::read_ca_bundle;
@@ -18,7 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(2);
 /// Connects once, as the proxy does, and looks into the kernel's tables.
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let mut findings = vec![reached(config)];
-    let Some(port) = loopback_port(&config.upstream) else { return findings };
+    let Some(port) = config.upstream.loopback_port() else { return findings };
     findings.push(if Exposure::of_loopback_port(Some(port)).is_exposed() {
         Finding::warning(
             UPSTREAM,
@@ -58,11 +57,4 @@ fn reached(config: &Config) -> Finding {
             "start it, or correct `upstream`",
         ),
     }
-}
-
-/// The port of an application on loopback, of which the kernel can tell.
-fn loopback_port(upstream: &Upstream) -> Option<u16> {
-    let (Upstream::Http(origin) | Upstream::Https(origin) | Upstream::H2c(origin)) = upstream else { return None };
-    let loopback = origin.host == "localhost" || origin.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    loopback.then_some(origin.port)
 }

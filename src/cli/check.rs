@@ -6,7 +6,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::json;
 
 use super::output::{self, Format};
-use super::{Failure, epoch, settings, settings_args};
+use super::{Failure, epoch, settings_args};
+use crate::app;
 use crate::check::{Finding, Severity, findings};
 use crate::config::Config;
 
@@ -36,7 +37,7 @@ pub(super) fn run(arguments: &ArgMatches) -> Result<u8, Failure> {
     let (variables, flags) = (settings_args::variables(), settings_args::given(arguments));
     let loaded = Config::load(file, variables, flags).map_err(Failure::usage)?;
     let hosts: Vec<String> = arguments.get_many("host").unwrap_or_default().cloned().collect();
-    let findings = findings(&loaded, &settings::rotation(&loaded.config), &hosts, epoch());
+    let findings = findings(&loaded, &app::settings::rotation(&loaded.config), &hosts, epoch());
     match output::format(arguments) {
         Format::Json => output::print_json(&findings.iter().map(described).collect())?,
         Format::Text => output::print(&text(&findings))?,

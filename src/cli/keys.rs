@@ -8,6 +8,7 @@ use super::output::{self, Format};
 use super::settings;
 use super::target::{Ring, Target, dir_arg};
 use super::{Failure, epoch};
+use crate::app;
 use crate::auth::keys::{Algorithm, Key, KeyRing};
 use crate::auth::names;
 use crate::auth::rotation::{self, Idle, Plan, Policy};
@@ -56,7 +57,7 @@ pub(super) fn run(arguments: &ArgMatches) -> Result<u8, Failure> {
     let (command, arguments) = arguments.subcommand().expect("clap asks for a subcommand");
     let config = settings::load(arguments)?;
     let target = Target::of_configured(arguments, &config)?;
-    let policy = settings::rotation(&config);
+    let policy = app::settings::rotation(&config);
     match command {
         "list" => list(&target, output::format(arguments), epoch(), &policy),
         "rotate" => rotate(&target, arguments, policy),

@@ -5,10 +5,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgMatches, Command, value_parser};
 
 use super::{Failure, output, settings_args};
-use crate::auth::rotation::Policy;
-use crate::auth::token::Expected;
-use crate::config::{self, Config, setting};
-use crate::login::TokenSettings;
+use crate::config::{Config, setting};
 
 /// An option's short name, what its value is called, and its setting.
 type Flag = (&'static str, &'static str, &'static str);
@@ -66,34 +63,12 @@ pub(super) fn load(arguments: &ArgMatches) -> Result<Config, Failure> {
     Ok(loaded.config)
 }
 
-pub(super) fn rotation(config: &Config) -> Policy {
-    Policy {
-        algorithm: config.tokens.algorithm.as_str().parse().expect("both lists of algorithms hold the same names"),
-        rotate_every: config.keys.rotate_every.as_secs(),
-        propagation: config.keys.propagation.as_secs(),
-        max_ttl: config.tokens.max_ttl.as_secs(),
-        ttl: config.tokens.ttl.as_secs(),
-    }
-}
-
-pub(super) fn tokens(tokens: &config::Tokens) -> TokenSettings {
-    TokenSettings {
-        issuer: tokens.issuer.clone(),
-        audience: tokens.audience.clone(),
-        ttl: tokens.ttl.as_secs(),
-        max_ttl: tokens.max_ttl.as_secs(),
-        max_session: tokens.max_session.as_secs(),
-    }
-}
-
-pub(super) fn expected(tokens: &config::Tokens) -> Expected {
-    Expected { issuer: tokens.issuer.clone(), audience: tokens.audience.clone() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::settings::rotation;
     use crate::auth::keys::Algorithm;
+    use crate::auth::rotation::Policy;
 
     fn policy(options: &[&str]) -> Result<Policy, String> {
         let arguments = std::iter::once("x").chain(options.iter().copied());

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::output::{self, Format};
 use super::target::{Target, dir_arg};
 use super::{Failure, epoch, settings, span};
+use crate::app;
 use crate::auth::access::{AccessPolicy, Mode, RouteRule};
 use crate::auth::names;
 use crate::auth::token::{MAX_TOKEN, Unverified, decode_unverified};
@@ -50,7 +51,7 @@ pub(super) fn run(arguments: &ArgMatches) -> Result<u8, Failure> {
     let config = settings::load(arguments)?;
     let target = Target::of_configured(arguments, &config)?;
     match command {
-        "issue" => issue(&target, arguments, &settings::tokens(&config.tokens)),
+        "issue" => issue(&target, arguments, &app::settings::tokens(&config.tokens)),
         "inspect" => inspect(&target, &config, output::format(arguments)),
         _ => unreachable!("clap knows these subcommands alone"),
     }
@@ -117,11 +118,12 @@ fn inspect(target: &Target, config: &Config, format: Format) -> Result<u8, Failu
     }
     let trust = Trust {
         users: Arc::new(target.users()?.users),
+        users_known: true,
         ring: Arc::new(target.ring()?.ring),
         access: Arc::new(access(&config.access)),
         generation: 0,
     };
-    let verdict = Gate::new(settings::expected(&config.tokens)).identify(&trust, token, epoch());
+    let verdict = Gate::new(app::settings::expected(&config.tokens)).identify(&trust, token, epoch());
     let reason = verdict.as_ref().err().map(|reason| reason.as_str());
     let in_api_group = verdict
         .as_ref()

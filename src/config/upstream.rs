@@ -1,5 +1,6 @@
 //! Where the application listens.
 
+use std::net::IpAddr;
 use std::{net::Ipv6Addr, path::PathBuf};
 
 use serde_json::Value;
@@ -20,6 +21,17 @@ pub enum Upstream {
     H2c(Origin),
     /// HTTP/1.1 over a Unix socket, by its absolute path.
     Unix(PathBuf),
+}
+
+impl Upstream {
+    /// The application's port, where it listens on this very machine or pod.
+    #[must_use]
+    pub fn loopback_port(&self) -> Option<u16> {
+        let (Self::Http(origin) | Self::Https(origin) | Self::H2c(origin)) = self else { return None };
+        let is_loopback =
+            origin.host == "localhost" || origin.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        is_loopback.then_some(origin.port)
+    }
 }
 
 /// A host and its port.

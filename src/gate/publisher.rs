@@ -17,6 +17,7 @@ impl Publisher {
     pub(crate) fn new(access: Access) -> Self {
         let trust = Trust {
             users: Arc::new(Users::empty()),
+            users_known: false,
             ring: Arc::new(KeyRing::default()),
             access: Arc::new(access),
             generation: 0,
@@ -29,7 +30,10 @@ impl Publisher {
     }
 
     pub(crate) fn users(&self, users: Arc<Users>) {
-        self.publish(|trust| trust.users = users);
+        self.publish(|trust| {
+            trust.users = users;
+            trust.users_known = true;
+        });
     }
 
     pub(crate) fn ring(&self, ring: Arc<KeyRing>) {

@@ -12,6 +12,8 @@ use crate::auth::users::Users;
 #[derive(Debug, Clone)]
 pub(crate) struct Trust {
     pub(crate) users: Arc<Users>,
+    /// Users have been read at least once; before, nobody can be told right from wrong.
+    pub(crate) users_known: bool,
     pub(crate) ring: Arc<KeyRing>,
     pub(crate) access: Arc<Access>,
     /// Another number for every version.

@@ -23,10 +23,12 @@ pub(super) enum NoToken {
     /// The hashing queue is full; seconds to wait.
     QueueFull(u64),
     NoSigner,
+    /// The users have not been read yet.
+    NoUsers,
 }
 
-/// Seconds after which a key may be there that can sign.
-const SIGNER_RETRY_AFTER: u64 = 5;
+/// Seconds after which the store may have been mended.
+const STORE_RETRY_AFTER: u64 = 5;
 
 impl NoToken {
     pub(super) fn outcome(self) -> AuthorizeOutcome {
@@ -35,7 +37,7 @@ impl NoToken {
             Self::Unauthorized => AuthorizeOutcome::Denied,
             Self::PasswordExpired => AuthorizeOutcome::Expired,
             Self::Throttled(_) => AuthorizeOutcome::Throttled,
-            Self::QueueFull(_) | Self::NoSigner => AuthorizeOutcome::Overloaded,
+            Self::QueueFull(_) | Self::NoSigner | Self::NoUsers => AuthorizeOutcome::Overloaded,
         }
     }
 
@@ -52,6 +54,7 @@ impl NoToken {
             Self::PasswordExpired => (StatusCode::UNAUTHORIZED, "Password expired", "password_expired"),
             Self::Throttled(_) => (StatusCode::TOO_MANY_REQUESTS, "Too many failed attempts", "too_many_attempts"),
             Self::QueueFull(_) => (StatusCode::SERVICE_UNAVAILABLE, "Too many logins at once", "overloaded"),
+            Self::NoUsers => (StatusCode::SERVICE_UNAVAILABLE, "The users cannot be read at the moment", "no_users"),
             Self::NoSigner => (StatusCode::SERVICE_UNAVAILABLE, "No key can sign at the moment", "no_signing_key"),
         }
     }
@@ -59,7 +62,7 @@ impl NoToken {
     fn retry_after(self) -> Option<u64> {
         match self {
             Self::Throttled(seconds) | Self::QueueFull(seconds) => Some(seconds),
-            Self::NoSigner => Some(SIGNER_RETRY_AFTER),
+            Self::NoSigner | Self::NoUsers => Some(STORE_RETRY_AFTER),
             _ => None,
         }
     }

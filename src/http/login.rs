@@ -74,8 +74,11 @@ async fn login(
     let Credentials { name, password, ttl } =
         credentials::read(dialect, headers, body, max_ttl).map_err(|Malformed(message)| NoToken::Malformed(message))?;
     exchange.login_user = Some(String::from_utf8_lossy(&name).into_owned());
-    // Without a signer no password is worth checking.
+    // Without users or a signer no password is worth checking.
     let trust = worker.trust();
+    if !trust.users_known {
+        return Err(NoToken::NoUsers);
+    }
     if trust.ring.signer(worker::epoch(), worker.tokens.ttl).is_none() {
         return Err(NoToken::NoSigner);
     }

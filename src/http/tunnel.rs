@@ -1,12 +1,14 @@
 //! An upgraded connection: bytes both ways, as long as the right to it lasts.
 
+use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use http::{Method, Uri};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::time::Instant;
 
 use super::exchange::Exchange;
@@ -18,6 +20,9 @@ use crate::telemetry::{EventName, Level};
 
 /// How long a client may take to switch after the answer that says so.
 const SWITCHING: Duration = Duration::from_secs(10);
+/// After one side has ended, the other may be silent for this long.
+const HALF_OPEN: Duration = Duration::from_secs(10);
+const BUFFER: usize = 8 * 1024;
 /// The clock may be set: the end is looked at again at least this often.
 const CLOCK_CHECK: Duration = Duration::from_secs(30);
 
@@ -50,7 +55,7 @@ impl Tunnel {
         let _counted = self.worker.metrics.tunnel();
         let (mut client, mut application) = (TokioIo::new(client), TokioIo::new(application));
         let reason = tokio::select! {
-            _ = copy_bidirectional(&mut client, &mut application) => return,
+            () = both_ways(&mut client, &mut application) => return,
             reason = self.right_is_over() => reason,
         };
         self.worker
@@ -93,4 +98,52 @@ impl Tunnel {
             }
         }
     }
+}
+
+/// Copies until both sides have ended, or one has and the other has nothing more to say.
+async fn both_ways<C, A>(client: &mut C, application: &mut A)
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    A: AsyncRead + AsyncWrite + Unpin,
+{
+    let last = Cell::new(Instant::now());
+    let (from_client, to_client) = split(client);
+    let (from_application, to_application) = split(application);
+    let mut up = pin!(copy(from_client, to_application, &last));
+    let mut down = pin!(copy(from_application, to_client, &last));
+    let up_ended = tokio::select! {
+        () = &mut up => true,
+        () = &mut down => false,
+    };
+    last.set(Instant::now());
+    loop {
+        let deadline = last.get() + HALF_OPEN;
+        tokio::select! {
+            () = &mut down, if up_ended => return,
+            () = &mut up, if !up_ended => return,
+            () = tokio::time::sleep_until(deadline) => if last.get() + HALF_OPEN <= deadline { return },
+        }
+    }
+}
+
+/// Copies one way to the end, and says so to the other side.
+async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, last: &Cell<Instant>) {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match from.read(&mut buffer).await {
+            Ok(0) | Err(_) => break,
+            Ok(read) => {
+                last.set(Instant::now());
+                let sent = async {
+                    to.write_all(&buffer[..read]).await?;
+                    to.flush().await
+                };
+                if sent.await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+    // The other side may be gone already.
+    drop(to.shutdown().await);
 }

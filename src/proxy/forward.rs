@@ -1,5 +1,6 @@
 //! Sends a permitted request to the application and brings the answer back.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -143,13 +144,13 @@ impl Forwarder {
 
     async fn try_send(&self, connection: Connection, request: Request<RequestBody>, progress: &BodyProgress) -> Sent {
         match connection {
-            Connection::Http2(mut sender) => match self.deadline(sender.try_send_request(request)).await {
+            Connection::Http2(mut sender) => match self.deadline(sender.try_send_request(request), progress).await {
                 Ok(response) => Sent::Answer(response, None),
                 Err(error) => unsuccessful(error, true, progress),
             },
             Connection::Http1 { mut link, .. } => {
                 let before = link.received.bytes();
-                match self.deadline(link.sender.try_send_request(request)).await {
+                match self.deadline(link.sender.try_send_request(request), progress).await {
                     Ok(response) => Sent::Answer(response, Some(link)),
                     Err(error) => unsuccessful(error, link.received.bytes() > before, progress),
                 }
@@ -158,16 +159,26 @@ impl Forwarder {
     }
 
     /// Waits for the head no longer than allowed; `None`: too long.
-    async fn deadline<F, R>(&self, answer: F) -> Result<Response<Incoming>, Option<TrySendError<R>>>
+    async fn deadline<F, R>(
+        &self,
+        answer: F,
+        progress: &BodyProgress,
+    ) -> Result<Response<Incoming>, Option<TrySendError<R>>>
     where
         F: Future<Output = Result<Response<Incoming>, TrySendError<R>>>,
     {
-        match self.pool.target().headers_timeout {
-            None => answer.await.map_err(Some),
-            Some(limit) => match tokio::time::timeout(limit, answer).await {
-                Ok(result) => result.map_err(Some),
-                Err(_) => Err(None),
-            },
+        let Some(limit) = self.pool.target().headers_timeout else { return answer.await.map_err(Some) };
+        let mut answer = pin!(answer);
+        loop {
+            let (ended, bytes) = (progress.ended.get(), progress.bytes.get());
+            if let Ok(result) = tokio::time::timeout(limit, answer.as_mut()).await {
+                return result.map_err(Some);
+            }
+            // An application cannot answer what it has not been sent: the time counts from the body's end.
+            let still_sending = !ended && (progress.ended.get() || progress.bytes.get() > bytes);
+            if !still_sending {
+                return Err(None);
+            }
         }
     }
 

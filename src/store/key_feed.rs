@@ -37,6 +37,8 @@ pub(crate) struct KeyFeed {
     seen: Option<Snapshot>,
     /// Those bytes are the ring that is in force.
     good: bool,
+    /// Before, nothing is a reload: not the first key either.
+    started: bool,
     asked: Asked,
 }
 
@@ -44,7 +46,7 @@ impl KeyFeed {
     pub(crate) fn new(directory: PathBuf, policy: Policy, publisher: Publisher, report: Report) -> (Self, Reread) {
         let (reread, asked) = Reread::channel();
         let ring = Arc::default();
-        (Self { directory, policy, publisher, report, ring, seen: None, good: false, asked }, reread)
+        (Self { directory, policy, publisher, report, ring, seen: None, good: false, started: false, asked }, reread)
     }
 
     /// Reads once, and makes the first key where there is none and the directory may be written. Blocks.
@@ -55,6 +57,7 @@ impl KeyFeed {
         {
             self.write();
         }
+        self.started = true;
         self.tell();
     }
 
@@ -113,7 +116,7 @@ impl KeyFeed {
                 self.publisher.ring(Arc::clone(&self.ring));
                 self.good = true;
                 let first = self.report.read();
-                self.report.changed(first, &warnings);
+                self.report.changed(first || !self.started, &warnings);
             }
             Err(error) => {
                 self.good = false;
