@@ -65,15 +65,30 @@ async fn without_a_token_there_is_a_challenge_and_nothing_else() {
         ] {
             assert_unauthorized(&client.send(call).await, NO_TOKEN, why);
         }
-        let head = client.send(Call::new("HEAD", "/")).await;
-        assert_eq!((head.status, head.header("www-authenticate")), (401, Some(NO_TOKEN)));
     }
     assert_eq!(app.seen().len(), 0);
     let metrics = vestibule.metrics().await;
-    assert_eq!(metrics.value("vestibule_requests_total{outcome=\"unauthenticated\",code=\"401\"}"), 26.0);
-    assert_eq!(metrics.sum("vestibule_requests_total"), 26.0);
+    assert_eq!(metrics.value("vestibule_requests_total{outcome=\"unauthenticated\",code=\"401\"}"), 24.0);
+    assert_eq!(metrics.sum("vestibule_requests_total"), 24.0);
     let refusal = vestibule.event("refusal", |_| true).await;
     assert_eq!((&refusal["reason"], &refusal["source"]), (&json!("no_token"), &json!("127.0.0.1")));
+}
+
+/// RFC 9110, section 9.3.2: no content, and the header fields that a GET would have had.
+#[tokio::test]
+async fn an_answer_to_head_has_no_content_in_either_version() {
+    let (app, vestibule, key) = with_key("HS512", "{}").await;
+    let token = key.token(&crate::support::claims("admin"));
+    for client in [vestibule.client(), vestibule.client().http2()] {
+        for (path, token, status) in [("/", None, 401), ("/authorize", None, 405), ("/", Some(&token), 200)] {
+            let call = Call::new("HEAD", path);
+            let answer = client.send(token.into_iter().fold(call, |call, token| call.bearer(token))).await;
+            assert_eq!((answer.status, answer.body.len()), (status, 0), "{path}");
+            assert!(answer.header("content-length").is_some_and(|length| length != "0"), "{path} {answer:?}");
+            assert_eq!(answer.header("www-authenticate"), (status == 401).then_some(NO_TOKEN));
+        }
+    }
+    assert_eq!(app.seen().len(), 2);
 }
 
 #[tokio::test]

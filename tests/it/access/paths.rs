@@ -70,7 +70,7 @@ const PLAIN: [&str; 12] = [
     "/public?x=//../%2e%2f;\\",
     "/public/?",
     "/public/a:b@c!d$e&f'(g)*+,=",
-    "/public/[x]|",
+    "/public/[x]|^{}",
     "/public/%5B%22",
 ];
 
@@ -142,12 +142,13 @@ async fn without_rules_no_path_is_looked_at_and_all_are_forwarded_byte_for_byte(
     .await;
     let vestibule = start(&app, "{}").await;
     let token = vestibule.token("admin").await;
-    // Targets that are none (RFC 9112, section 3.2) need not be forwarded; they must not become others.
+    // Targets that are none (RFC 9112, section 3.2) need not be forwarded, and fragments are not.
     let mut wrong = Vec::new();
     for path in AMBIGUOUS {
         let request = |authorization: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}\r\n");
         let (head, body) = vestibule.client().raw(request(&format!("Authorization: Bearer {token}\r\n"))).await;
-        let forwarded = head.status() == 200 && body == path.as_bytes();
+        let without_fragment = path.split('#').next().unwrap_or_default();
+        let forwarded = head.status() == 200 && body == without_fragment.as_bytes();
         let refused = head.status() == 400 && path.contains(['#', '\\']);
         if !forwarded && !refused {
             wrong.push((path, head.status(), String::from_utf8_lossy(&body).into_owned()));
@@ -156,6 +157,96 @@ async fn without_rules_no_path_is_looked_at_and_all_are_forwarded_byte_for_byte(
         assert!(head.status() >= 400, "{path} without a token");
     }
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[tokio::test]
+async fn a_fragment_never_hides_what_is_forwarded_however_it_comes() {
+    let app = App::start().await;
+    let vestibule = start(&app, RULES).await;
+    // Pipelined behind another.
+    let mut wire = vestibule.client().wire().await;
+    wire.send(["/public/1", "/admin#/public"].map(request).concat()).await;
+    assert_eq!(wire.answer("GET").await.0.status(), 200);
+    assert!(matches!(wire.answer("GET").await.0.status(), 400 | 401));
+    let token = vestibule.token("admin").await;
+    // HTTP/2, where clients' libraries send none.
+    for (path, authorization) in [("/public#/../admin", ""), ("/admin#/public", ""), ("/admin#/public", token.as_str())]
+    {
+        http2_request(&vestibule, path, authorization).await;
+    }
+    for seen in app.seen() {
+        let judged = seen.target.starts_with("/public") || seen.header("x-forwarded-user") == Some("admin");
+        assert!(judged && !seen.target.contains("..") && !seen.target.contains('#'), "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_fragment_is_held_against_its_own_request_alone() {
+    let app = App::start().await;
+    let vestibule = start(&app, RULES).await;
+    let mut wire = vestibule.client().wire().await;
+    for (paths, statuses) in [
+        (["/public/1", "/public/2"], [200, 200]),
+        (["/public#/../admin", "/public/3"], [400, 200]),
+        (["/public/4", "/public/5"], [200, 200]),
+    ] {
+        wire.send(paths.map(request).concat()).await;
+        let found = [wire.answer("GET").await.0.status(), wire.answer("GET").await.0.status()];
+        assert_eq!(found, statuses, "{paths:?}");
+    }
+    assert_eq!(app.seen().len(), 5);
+}
+
+fn request(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
+}
+
+/// Sends one request with any `:path` at all and reads until its stream ends.
+async fn http2_request(vestibule: &Vestibule, path: &str, token: &str) {
+    // Literal fields without indexing and without Huffman coding (RFC 7541, section 6.2.2).
+    let field = |name: &str, value: &str| {
+        let string = |text: &str| {
+            let mut bytes = vec![0x7f_u8.min(u8::try_from(text.len()).unwrap_or(0x7f))];
+            if text.len() >= 0x7f {
+                let mut rest = text.len() - 0x7f;
+                while rest >= 0x80 {
+                    bytes.push(u8::try_from(rest % 0x80).expect("below 128") | 0x80);
+                    rest /= 0x80;
+                }
+                bytes.push(u8::try_from(rest).expect("below 128"));
+            }
+            [bytes, text.as_bytes().to_vec()].concat()
+        };
+        [vec![0], string(name), string(value)].concat()
+    };
+    let mut block = [("GET", ":method"), ("https", ":scheme"), ("localhost", ":authority"), (path, ":path")]
+        .map(|(value, name)| field(name, value))
+        .concat();
+    if !token.is_empty() {
+        block.extend(field("authorization", &format!("Bearer {token}")));
+    }
+    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
+        [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
+    };
+    let mut wire = Wire::new(vestibule.client().http2().tls_stream().await.expect("a TLS handshake"));
+    wire.send([&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[]), &frame(1, 5, 1, &block)].concat()).await;
+    let mut bytes = Vec::new();
+    loop {
+        let more = wire.some(1).await;
+        assert!(!more.is_empty(), "the connection ends before the answer does");
+        bytes.extend(more);
+        let mut rest = bytes.as_slice();
+        while let [a, b, c, kind, flags, _, _, _, stream, after @ ..] = rest {
+            let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+            let Some(next) = after.get(length..) else { break };
+            let ends_stream = matches!(kind, 0 | 1) && flags & 1 != 0 || *kind == 3;
+            if *stream == 1 && ends_stream {
+                return;
+            }
+            rest = next;
+        }
+    }
 }
 
 #[tokio::test]

@@ -21,8 +21,12 @@ async fn assert_statuses(vestibule: &Vestibule, cases: &[(&str, &str, Option<&st
                 Some(user) => call.bearer(&tokens[user]),
                 None => call,
             };
-            let answer = connection.send(call).await;
-            assert_eq!(answer.status, *status, "{method} {path} {user:?}");
+            let found = match *method {
+                // What the answer to HEAD must not have is another test's affair.
+                "HEAD" => connection.begin(call).await.expect("an answer").status().as_u16(),
+                _ => connection.send(call).await.status,
+            };
+            assert_eq!(found, *status, "{method} {path} {user:?}");
         }
     }
 }

@@ -15,18 +15,27 @@ pub(crate) fn password_of(user: &str) -> String {
 
 /// An argon2id hash as cheap as can be: microseconds.
 pub(crate) fn argon2(password: &str) -> String {
+    argon2_with(password, MEMORY_KIB, 1)
+}
+
+/// An argon2id hash that takes some tenths of a second to check, and as long to make.
+pub(crate) fn slow_argon2(password: &str) -> String {
+    argon2_with(password, 65_536, 6)
+}
+
+fn argon2_with(password: &str, memory_kib: u32, passes: u32) -> String {
     let mut output = [0; 32];
-    let params = Params::new(MEMORY_KIB, 1, 1, Some(output.len())).expect("parameters within argon2's bounds");
+    let params = Params::new(memory_kib, passes, 1, Some(output.len())).expect("parameters within argon2's bounds");
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_into(password.as_bytes(), SALT, &mut output)
         .expect("salt and output are long enough");
-    phc(MEMORY_KIB, 1, &output)
+    phc(memory_kib, passes, &output)
 }
 
-/// A hash as dear as is supported, which takes a second or so, and is nobody's password. While it is in the table,
+/// A hash that takes most of a second to check, and is nobody's password. While it is in the table,
 /// every failing login takes as long.
 pub(crate) fn slow_hash() -> String {
-    phc(65_536, 16, &[7; 32])
+    phc(65_536, 8, &[7; 32])
 }
 
 fn phc(memory_kib: u32, passes: u32, output: &[u8]) -> String {
