@@ -6,3 +6,4 @@ mod requests;
 mod smoke;
 #[allow(dead_code, unused_imports, reason = "not every tool is used by tests that are there yet")]
 mod support;
+mod upstream_faults;
