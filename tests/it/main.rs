@@ -6,4 +6,5 @@ mod requests;
 mod smoke;
 #[allow(dead_code, unused_imports, reason = "not every tool is used by tests that are there yet")]
 mod support;
+mod tunnels;
 mod upstream_faults;
