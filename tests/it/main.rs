@@ -2,6 +2,7 @@
 
 mod forwarding;
 mod headers;
+mod reload;
 mod requests;
 mod smoke;
 #[allow(dead_code, unused_imports, reason = "not every tool is used by tests that are there yet")]

@@ -4,6 +4,7 @@
 //! [`Setup::start`] returns. Nothing sleeps for a fixed time: [`eventually`] polls with a deadline.
 
 mod app;
+mod certificates;
 mod client;
 mod metrics;
 mod setup;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 pub(crate) use app::{App, Listening, Seen, body, full};
+pub(crate) use certificates::Pair;
 pub(crate) use client::{Answer, Call, Client, Connection, get, post};
 pub(crate) use metrics::Metrics;
 pub(crate) use setup::Setup;
