@@ -2,6 +2,7 @@
 
 mod forwarding;
 mod headers;
+mod limits;
 mod reload;
 mod requests;
 mod smoke;
