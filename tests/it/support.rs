@@ -4,7 +4,9 @@
 //! [`Setup::start`] returns. Nothing sleeps for a fixed time: [`eventually`] polls with a deadline.
 
 mod app;
+mod certificates;
 mod client;
+mod http2;
 mod metrics;
 mod setup;
 mod tokens;
@@ -17,7 +19,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 pub(crate) use app::{App, Listening, Seen, body, full};
+pub(crate) use certificates::Pair;
 pub(crate) use client::{Answer, Call, Client, Connection, get, post};
+pub(crate) use http2::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame as H2Frame, Frames, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS,
+    fields, frame, request as request_fields,
+};
 pub(crate) use metrics::Metrics;
 pub(crate) use setup::{Setup, set_mode};
 pub(crate) use tokens::{Jwk, claims, decode, now};

@@ -1,0 +1,10 @@
+//! Bounds and deadlines, and clients that try what lies beyond them.
+
+mod attacks;
+mod bodies;
+mod places;
+mod times;
+
+use crate::support::*;
+
+const OPEN: &str = "access: {rules: [{prefix: /open, allow: anyone}]}";

@@ -1,0 +1,79 @@
+//! The key ring.
+
+use serde_json::json;
+
+use super::*;
+
+#[tokio::test]
+async fn a_new_ring_counts_at_once() {
+    let app = App::start().await;
+    let (one, two) = (Jwk::fresh("HS512", "one"), Jwk::fresh("EdDSA", "two"));
+    let vestibule = Setup::new().upstream(&app).keys(std::slice::from_ref(&one)).start().await;
+    let token = vestibule.token("admin").await;
+    vestibule.keys(&[one.clone(), two.clone().with(&json!({"nbf": now() - 1}))]).await;
+    assert_eq!(decode(&vestibule.token("admin").await).0["kid"], "two", "the newest signs");
+    assert_eq!(vestibule.client().send(get("/").bearer(&token)).await.status, 200);
+    vestibule.keys(std::slice::from_ref(&two)).await;
+    assert_eq!(vestibule.client().send(get("/").bearer(&token)).await.status, 401);
+    let revoked = vestibule.event("revocation", |_| true).await;
+    assert_eq!(revoked["kid"], "one");
+    assert_eq!(count(&vestibule, "keys", "ok").await, 2.0);
+}
+
+#[tokio::test]
+async fn a_bad_ring_leaves_the_last_good_one() {
+    let app = App::start().await;
+    let key = Jwk::fresh("HS512", "one");
+    let vestibule = Setup::new().upstream(&app).keys(std::slice::from_ref(&key)).start().await;
+    let token = vestibule.token("admin").await;
+    let good = Jwk::ring(std::slice::from_ref(&key));
+    let twice = Jwk::ring(&[key.clone(), Jwk::fresh("ES256", "one")]);
+    for (what, text) in [
+        ("no JSON", "{"),
+        ("half of it", &good[..good.len() / 2]),
+        ("another shape", "[]"),
+        ("a kid twice", &twice),
+        ("a key without a kid", &Jwk::ring(&[key.clone().with(&json!({"kid": null}))])),
+        ("an algorithm that is none", &Jwk::ring(&[key.clone().with(&json!({"alg": "none"}))])),
+        ("an algorithm of another kind", &Jwk::ring(&[key.clone().with(&json!({"alg": "ES256"}))])),
+        ("a short key", &Jwk::ring(&[key.clone().with(&json!({"k": "c2hvcnQ"}))])),
+        ("noise", "\0\u{1}"),
+    ] {
+        reloaded(&vestibule, "keys", "error", || vestibule.replace("keys/keys.jwks", text)).await;
+        assert_eq!(vestibule.client().send(get("/").bearer(&token)).await.status, 200, "{what}");
+        assert_eq!(login_status(&vestibule, "admin").await, 200, "{what}");
+        assert_eq!(fs::read_to_string(vestibule.path("keys/keys.jwks")).expect("a file"), text, "{what}: not mended");
+    }
+    let error = vestibule.event("store_failed", |event| event["store"] == "keys").await;
+    assert!(!error.to_string().contains(key.0["k"].as_str().expect("a secret")));
+    let fresh = Jwk::fresh("HS512", "fresh");
+    vestibule.keys(std::slice::from_ref(&fresh)).await;
+    assert_eq!(vestibule.client().send(get("/").bearer(&token)).await.status, 401);
+    assert_eq!(login_status(&vestibule, "admin").await, 200);
+}
+
+/// Without a directory there is nothing to obey; in an empty one a first key is made.
+#[tokio::test]
+async fn a_ring_that_vanishes() {
+    let app = App::start().await;
+    let vestibule = Setup::new().upstream(&app).start().await;
+    let token = vestibule.token("admin").await;
+    fs::rename(vestibule.path("keys"), vestibule.path("keys-away")).expect("a rename");
+    eventually("a missing directory is told", async || {
+        let metrics = vestibule.metrics().await;
+        metrics.find("vestibule_store_errors_total{store=\"keys\",reason=\"missing\"}").filter(|count| *count > 0.0)
+    })
+    .await;
+    assert_eq!(vestibule.client().send(get("/").bearer(&token)).await.status, 200);
+    assert_eq!(login_status(&vestibule, "admin").await, 200);
+    fs::rename(vestibule.path("keys-away"), vestibule.path("keys")).expect("a rename");
+    vestibule.event("store_recovered", |event| event["store"] == "keys").await;
+    let old = vestibule.ring()[0].kid().to_owned();
+    vestibule.replace("keys/keys.jwks", "{\"keys\": []}");
+    eventually("a new first key", async || {
+        vestibule.ring().first().filter(|key| key.kid() != old).map(|_| ())
+    })
+    .await;
+    eventually("it signs", async || (login_status(&vestibule, "admin").await == 200).then_some(())).await;
+    assert_eq!(vestibule.client().send(get("/").bearer(&token)).await.status, 401);
+}
