@@ -1,4 +1,4 @@
-"""The login API against docs/openapi.yaml: every documented answer is had once, then the real schemathesis goes at it."""
+"""The login API against docs/openapi.yaml: every documented answer is had, and the real schemathesis goes at it."""
 
 import base64
 import json

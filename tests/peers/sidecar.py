@@ -220,12 +220,12 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/events":
             return self.events()
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        size = self.chunked() if "Transfer-Encoding" in self.headers else self.sized()
         received = {
             "method": self.command,
             "path": self.path,
             "headers": {name.lower(): value for name, value in self.headers.items()},
-            "bytes": len(body),
+            "bytes": size,
         }
         content = json.dumps(received).encode()
         self.send_response(200)
@@ -235,6 +235,19 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     do_POST = do_PUT = do_GET
+
+    def sized(self):
+        return len(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+
+    def chunked(self):
+        """Reads a chunked body (RFC 9112, section 7.1); its bytes."""
+        total = 0
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            total += len(self.rfile.read(size))
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass
+        return total
 
     def events(self):
         """An event every half second, each with the time at which it was sent, for 30 s at most."""

@@ -1,4 +1,4 @@
-"""WebSocket with the real websockets library at both ends: messages, closing, refusals, and the end of the right to it."""
+"""WebSocket with the real websockets library at both ends: messages, closing, refusals, the end of the right to it."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,8 @@ class Application:
         self.ends = asyncio.Queue()
 
     async def __call__(self, connection):
-        await connection.send(json.dumps({name.lower(): value for name, value in connection.request.headers.raw_items()}))
+        headers = connection.request.headers.raw_items()
+        await connection.send(json.dumps({name.lower(): value for name, value in headers}))
         with contextlib.suppress(ConnectionClosed):
             while (message := await connection.recv()) != "close":
                 await connection.send(message)
