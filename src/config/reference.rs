@@ -98,7 +98,7 @@ access:
 | `path` | a path | matches this path alone |
 | `prefix` | a path | matches this path and all below it; `/admin` and `/admin/` mean the same, and neither matches `/administrator` |
 | `methods` | a list of methods in capitals | matches these methods alone; left out: all |
-| `allow` | `anyone` or `authenticated` | lets everyone through without a token, or every user with a valid one, whatever the groups |
+| `allow` | `anyone` or `authenticated` | lets everyone through without a token, or exempts from later rules: as where no rule matches, a token of a user in an API group is needed |
 | `groups` | a list of group names | lets users through who are in one of these groups, and in one of `access.apiGroups` |
 
 A rule has `path` or `prefix`, and `allow` or `groups`. Rules that open match byte for byte, rules that restrict without

@@ -23,7 +23,7 @@ pub(super) async fn serve(
     mut exchange: Box<Exchange>,
 ) -> Response<ReplyBody> {
     let worker = &peer.worker;
-    let (trust, judged) = judge(&peer, &request).await;
+    let (trust, judged) = judge(worker, &request, exchange.had_fragment).await;
     let permit = match judged {
         Ok(permit) => permit,
         Err(refusal) => {
@@ -55,14 +55,12 @@ pub(super) async fn serve(
 
 /// Judges on one version of everything. A token of a key that the ring does not hold may be newer than the ring: the
 /// store is asked, and the request judged again.
-async fn judge(peer: &Peer, request: &Request<Incoming>) -> (Arc<Trust>, Result<Permit, Refusal>) {
-    let worker = &peer.worker;
-    let asked = Asked {
-        method: request.method(),
-        uri: request.uri(),
-        headers: request.headers(),
-        had_fragment: peer.activity.target_had_fragment(),
-    };
+async fn judge(
+    worker: &Worker,
+    request: &Request<Incoming>,
+    had_fragment: bool,
+) -> (Arc<Trust>, Result<Permit, Refusal>) {
+    let asked = Asked { method: request.method(), uri: request.uri(), headers: request.headers(), had_fragment };
     let once = || {
         let trust = worker.trust();
         let judged = worker.gate.judge(&trust, &asked, worker::epoch());

@@ -36,6 +36,8 @@ pub(crate) struct Exchange {
     pub(super) request_id: HeaderValue,
     /// Where the request comes from, as far as trusted proxies tell.
     pub(super) source: IpAddr,
+    /// The HTTP library has cut the target off at a `#`.
+    pub(super) had_fragment: bool,
     pub(super) progress: Rc<BodyProgress>,
     pub(super) identity: Option<Rc<Identity>>,
     /// Who logged in, where that was what the request was for.
@@ -63,6 +65,7 @@ impl Exchange {
             version: request.version(),
             request_id,
             source: peer.source(request.headers()),
+            had_fragment: peer.activity.take_fragment(),
             progress: Rc::default(),
             identity: None,
             login_user: None,

@@ -76,9 +76,9 @@ impl Activity {
         self.0.fragment.store(true, Relaxed);
     }
 
-    /// The HTTP library has cut something off the request target, from a `#` on.
-    pub(crate) fn target_had_fragment(&self) -> bool {
-        self.0.fragment.load(Relaxed)
+    /// The HTTP library has cut something off the request target, from a `#` on. Asked once for each request.
+    pub(crate) fn take_fragment(&self) -> bool {
+        self.0.fragment.swap(false, Relaxed)
     }
 
     /// A complete head has reached the service; the guard ends with the answer's last byte.

@@ -177,7 +177,7 @@ mod tests {
                 let mut seen = vec![0; chunk.len()];
                 io.read_exact(&mut seen).await.expect("the same bytes");
             }
-            assert_eq!(activity.target_had_fragment(), found, "{chunks:?}");
+            assert_eq!(activity.take_fragment(), found, "{chunks:?}");
         }
     }
 

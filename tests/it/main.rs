@@ -1,6 +1,4 @@
 //! Vestibule from outside: the real binary, real sockets, real TLS; one process for each test.
-//! Behaviour over real sockets: the binary as its users run it.
-//! Behaviour as it is seen from outside, over real files, processes and sockets.
 
 mod access;
 mod commands;

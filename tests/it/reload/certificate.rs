@@ -5,7 +5,8 @@ use rustls::version::{TLS12, TLS13};
 use super::*;
 
 async fn serves(vestibule: &Vestibule, pair: &Pair) {
-    eventually("the new certificate", async || (vestibule.served_certificate().await == pair.der()).then_some(())).await;
+    eventually("the new certificate", async || (vestibule.served_certificate().await == pair.der()).then_some(()))
+        .await;
 }
 
 #[tokio::test]

@@ -70,10 +70,7 @@ async fn a_ring_that_vanishes() {
     vestibule.event("store_recovered", |event| event["store"] == "keys").await;
     let old = vestibule.ring()[0].kid().to_owned();
     vestibule.replace("keys/keys.jwks", "{\"keys\": []}");
-    eventually("a new first key", async || {
-        vestibule.ring().first().filter(|key| key.kid() != old).map(|_| ())
-    })
-    .await;
+    eventually("a new first key", async || vestibule.ring().first().filter(|key| key.kid() != old).map(|_| ())).await;
     eventually("it signs", async || (login_status(&vestibule, "admin").await == 200).then_some(())).await;
     assert_eq!(vestibule.client().send(get("/").bearer(&token)).await.status, 401);
 }
