@@ -58,7 +58,7 @@ impl Exchange {
         });
         Box::new(Self {
             peer: Rc::clone(peer),
-            _serving: peer.activity.serve(),
+            _serving: peer.activity.serve(request.body().is_end_stream()),
             started: Instant::now(),
             method: request.method().clone(),
             uri: request.uri().clone(),

@@ -20,6 +20,8 @@ struct State {
     unflushed: AtomicBool,
     /// A head's first byte has come and the head is not complete.
     in_head: AtomicBool,
+    /// Bytes have come that may belong to a later head than the one that is served.
+    early: AtomicBool,
     /// The request target that is being read, or was read last, has a `#` in it.
     fragment: AtomicBool,
     /// Microseconds since `start`: of the head's first byte, or since when the connection is idle.
@@ -43,6 +45,7 @@ impl Activity {
             serving: AtomicU32::new(0),
             unflushed: AtomicBool::new(false),
             in_head: AtomicBool::new(false),
+            early: AtomicBool::new(false),
             fragment: AtomicBool::new(false),
             since: AtomicU64::new(0),
         }))
@@ -63,13 +66,22 @@ impl Activity {
     /// Bytes have come from the client; `true`: they begin a head.
     pub(super) fn received(&self) -> bool {
         let state = &*self.0;
-        let begins = state.serving.load(Relaxed) == 0 && !state.in_head.load(Relaxed);
+        let serving = state.serving.load(Relaxed) > 0;
+        if serving {
+            self.came_early();
+        }
+        let begins = !serving && !state.in_head.load(Relaxed);
         if begins {
             state.in_head.store(true, Relaxed);
             state.fragment.store(false, Relaxed);
             state.mark();
         }
         begins
+    }
+
+    /// Bytes came behind a whole head: of its body, or else of the next head.
+    pub(super) fn came_early(&self) {
+        self.0.early.store(true, Relaxed);
     }
 
     pub(super) fn found_fragment(&self) {
@@ -82,12 +94,14 @@ impl Activity {
     }
 
     /// A complete head has reached the service; the guard ends with the answer's last byte.
-    pub(crate) fn serve(&self) -> ServingGuard {
+    ///
+    /// `bodiless`: what comes before that end is the beginning of the next head.
+    pub(crate) fn serve(&self, bodiless: bool) -> ServingGuard {
         let state = &*self.0;
         state.serving.fetch_add(1, Relaxed);
         state.in_head.store(false, Relaxed);
         state.unflushed.store(true, Relaxed);
-        ServingGuard(self.clone())
+        ServingGuard { activity: self.clone(), bodiless }
     }
 
     /// Everything written so far has been handed to the operating system.
@@ -112,12 +126,17 @@ impl State {
 
 /// Held by a request until its answer has ended.
 #[derive(Debug)]
-pub(crate) struct ServingGuard(Activity);
+pub(crate) struct ServingGuard {
+    activity: Activity,
+    bodiless: bool,
+}
 
 impl Drop for ServingGuard {
     fn drop(&mut self) {
-        let state = &*self.0.0;
+        let state = &*self.activity.0;
         if state.serving.fetch_sub(1, Relaxed) == 1 {
+            let early = state.early.swap(false, Relaxed);
+            state.in_head.store(early && self.bodiless, Relaxed);
             state.mark();
         }
     }
@@ -136,8 +155,8 @@ mod tests {
         std::thread::sleep(Duration::from_millis(2));
         activity.received();
         assert_eq!(activity.phase(), Phase::Head(first), "later bytes do not restart the head's time");
-        let one = activity.serve();
-        let two = activity.serve();
+        let one = activity.serve(true);
+        let two = activity.serve(true);
         drop(one);
         assert_eq!(activity.phase(), Phase::Serving);
         drop(two);
@@ -146,10 +165,22 @@ mod tests {
     }
 
     #[test]
+    fn a_head_that_comes_while_another_is_served_has_begun() {
+        for (bodiless, begun) in [(true, true), (false, false)] {
+            let activity = Activity::new();
+            activity.received();
+            let serving = activity.serve(bodiless);
+            activity.received();
+            drop(serving);
+            assert_eq!(matches!(activity.phase(), Phase::Head(_)), begun);
+        }
+    }
+
+    #[test]
     fn replies_of_the_library_are_told_from_those_of_the_service() {
         let activity = Activity::new();
         assert!(activity.owes_nothing());
-        drop(activity.serve());
+        drop(activity.serve(true));
         assert!(!activity.owes_nothing(), "the answer may still be in a buffer");
         activity.flushed();
         assert!(activity.owes_nothing());

@@ -1,17 +1,31 @@
 //! The client's byte stream: notes when a request head begins, and gives the HTTP library's bare refusals our form.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use super::activity::Activity;
 
 /// A head that the HTTP library refused before any service saw it: answers with the bytes to send instead.
 pub(crate) trait HeadRefused: Send {
     fn refused(&self, status: u16) -> Bytes;
+}
+
+/// A client that is still sending when its answer has been sent must be able to read it: closing a socket with bytes
+/// unread resets the connection, and takes the answer back (RFC 9112, section 9.6).
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 16 << 20;
+
+struct Lingering {
+    deadline: Pin<Box<Sleep>>,
+    /// What may still be read and thrown away.
+    bytes: usize,
 }
 
 /// Wraps the (TLS) stream of one HTTP/1.1 client.
@@ -23,11 +37,33 @@ pub(crate) struct ClientIo<T> {
     replacement: Option<(Bytes, usize)>,
     /// The request line has not been read to its end.
     in_request_line: bool,
+    /// Our side is closed; the client's is waited for.
+    lingering: Option<Lingering>,
 }
 
 impl<T> ClientIo<T> {
     pub(crate) fn new(inner: T, activity: Activity, refused: Box<dyn HeadRefused>) -> Self {
-        Self { inner, activity, refused, replacement: None, in_request_line: false }
+        Self { inner, activity, refused, replacement: None, in_request_line: false, lingering: None }
+    }
+}
+
+impl<T: AsyncRead + Unpin> ClientIo<T> {
+    /// Throws away what comes until the client closes, or for as long as it is worth.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(lingering) = &mut self.lingering else { return Poll::Ready(Ok(())) };
+        let mut scratch = [MaybeUninit::uninit(); 8 * 1024];
+        loop {
+            let mut buf = ReadBuf::uninit(&mut scratch);
+            match Pin::new(&mut self.inner).poll_read(cx, &mut buf) {
+                Poll::Pending => return lingering.deadline.as_mut().poll(cx).map(Ok),
+                Poll::Ready(Err(_)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) => match lingering.bytes.checked_sub(buf.filled().len()) {
+                    Some(left) if left < lingering.bytes => lingering.bytes = left,
+                    // The client has closed, or sends more than an answer is worth.
+                    _ => return Poll::Ready(Ok(())),
+                },
+            }
+        }
     }
 }
 
@@ -38,8 +74,12 @@ impl<T: AsyncRead + Unpin> AsyncRead for ClientIo<T> {
         let result = Pin::new(&mut this.inner).poll_read(cx, buf);
         let bytes = &buf.filled()[before..];
         if !bytes.is_empty() {
-            this.in_request_line |= this.activity.received();
+            let begins = this.activity.received();
+            this.in_request_line |= begins;
             this.look_for_fragment(bytes);
+            if begins && holds_more_than_a_head(bytes) {
+                this.activity.came_early();
+            }
         }
         result
     }
@@ -87,7 +127,7 @@ impl<T: AsyncWrite + Unpin> ClientIo<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for ClientIo<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         match ready!(this.poll_replacement(cx, buf, buf.len())) {
@@ -121,8 +161,20 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for ClientIo<T> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.lingering.is_none() {
+            ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
+            this.lingering = Some(Lingering { deadline: Box::pin(tokio::time::sleep(LINGER)), bytes: LINGER_BYTES });
+        }
+        this.poll_linger(cx)
     }
+}
+
+/// Does a chunk that begins a head hold bytes behind its end?
+fn holds_more_than_a_head(bytes: &[u8]) -> bool {
+    const END: &[u8] = b"\r\n\r\n";
+    // Nearly every head comes alone and whole.
+    !bytes.ends_with(END) && bytes.windows(END.len()).any(|window| window == END)
 }
 
 /// The status of a refusal, if these bytes begin one: `HTTP/1.1 4xx ...`.
@@ -151,7 +203,7 @@ mod tests {
         let activity = Activity::new();
         let mut io = ClientIo::new(near, activity.clone(), Box::new(Form));
         io.write_all(b"HTTP/1.1 431 Too Large\r\n\r\n").await.expect("a duplex takes it");
-        let guard = activity.serve();
+        let guard = activity.serve(true);
         drop(guard);
         io.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n").await.expect("a duplex takes it");
         io.flush().await.expect("a duplex flushes");

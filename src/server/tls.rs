@@ -53,7 +53,7 @@ pub(crate) fn server_config(pair: &Pair, options: &TlsOptions) -> Result<Arc<Ser
         .with_client_cert_verifier(verifier)
         .with_single_cert(pair.cert_chain.clone(), pair.key.clone_key())
         .map_err(|error| format!("tls.key does not fit tls.certificate: {error}; give the key that belongs to it"))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     config.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS);
     // New with every configuration: a session is not resumed across a change of the client CA.
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| format!("no randomness for TLS tickets: {error}"))?;
