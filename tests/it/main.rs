@@ -2,9 +2,11 @@
 
 mod forwarding;
 mod headers;
+mod http2;
 mod limits;
 mod reload;
 mod requests;
+mod shutdown;
 mod smoke;
 #[allow(dead_code, unused_imports, reason = "not every tool is used by tests that are there yet")]
 mod support;
