@@ -165,9 +165,7 @@ async fn what_connection_names_goes_first_and_ours_stays() {
     assert_eq!(got.header("x-forwarded-proto"), Some("https"));
     assert_eq!(got.header("host"), Some("a.example"));
     assert_eq!(got.header("x-kept"), Some("yes"));
-    for gone in
-        ["connection", "x-private", "keep-alive", "proxy-connection", "proxy-authorization", "te", "upgrade"]
-    {
+    for gone in ["connection", "x-private", "keep-alive", "proxy-connection", "proxy-authorization", "te", "upgrade"] {
         assert_eq!(got.header(gone), None, "{gone}");
     }
     assert!(got.header("x-request-id").is_some(), "a request has an id whatever its client names");
@@ -217,8 +215,7 @@ async fn what_an_unknown_peer_says_of_the_client_is_overwritten() {
 #[tokio::test]
 async fn what_a_trusted_peer_says_of_the_client_is_kept_and_extended() {
     let app = App::start().await;
-    let vestibule =
-        Setup::new().upstream(&app).config(OPEN).config("trustedProxies: [127.0.0.0/8]").start().await;
+    let vestibule = Setup::new().upstream(&app).config(OPEN).config("trustedProxies: [127.0.0.0/8]").start().await;
     let got = seen(&vestibule, &app, "/open", CHAIN).await;
     assert_eq!(got.header("x-forwarded-for"), Some("203.0.113.9, 198.51.100.7, 127.0.0.9, 127.0.0.1"));
     assert_eq!(got.header("x-forwarded-proto"), Some("http"));
@@ -319,10 +316,9 @@ async fn cookies_that_http2_split_are_one_field_again() {
 #[tokio::test]
 async fn the_host_is_the_one_that_was_asked_for() {
     for listening in [Listening::Http, Listening::H2c] {
-        let app = App::answering(listening, |seen| {
-            Response::new(full(seen.header("host").unwrap_or("none").to_owned()))
-        })
-        .await;
+        let app =
+            App::answering(listening, |seen| Response::new(full(seen.header("host").unwrap_or("none").to_owned())))
+                .await;
         let vestibule = Setup::new().upstream(&app).config(OPEN).start().await;
         let (_, body) = vestibule.client().raw("GET /open HTTP/1.1\r\nHost: shop.example:8443\r\n\r\n").await;
         if app.url.starts_with("http:") {

@@ -1,5 +1,7 @@
 //! Vestibule from outside: the real binary, real sockets, real TLS; one process for each test.
 
+mod admin;
+mod corpora;
 mod forwarding;
 mod headers;
 mod http2;

@@ -82,7 +82,7 @@ async fn what_has_begun_is_finished() {
     assert_eq!((head.status(), body.as_slice()), (200, &b"done"[..]));
     assert_eq!(head.one("connection"), Some("close"));
     assert_eq!(wire.rest().await, b"");
-    let rest = frames.to_end().await;
+    let rest = frames.drained().await;
     assert!(rest.iter().any(|frame| frame.kind == HEADERS && frame.payload[0] == 0x88), "{rest:?}");
     let data: Vec<u8> = rest.iter().filter(|frame| frame.kind == DATA).flat_map(|it| it.payload.clone()).collect();
     assert_eq!(data, b"done");

@@ -80,8 +80,7 @@ async fn an_application_behind_tls_must_prove_its_name() {
 async fn an_authority_that_cannot_be_read_is_a_configuration_error() {
     let setup = Setup::new().file("upstream-ca.crt", "no certificate");
     let path = setup.path("upstream-ca.crt");
-    let failed =
-        setup.config(&format!("upstreamCa: {}", path.display())).upstream("https://localhost:1").fails().await;
+    let failed = setup.config(&format!("upstreamCa: {}", path.display())).upstream("https://localhost:1").fails().await;
     assert_eq!(failed.code, Some(64));
     assert!(failed.stderr.contains("upstreamCa"), "{}", failed.stderr);
 }

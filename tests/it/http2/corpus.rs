@@ -39,12 +39,8 @@ async fn broken_frames_end_their_own_connection() {
     for (name, bytes) in &cases {
         let mut frames = Frames::connect(&vestibule.client()).await;
         // An open stream, for frames that need one.
-        let block = fields(&[
-            (":method", "POST"),
-            (":scheme", "https"),
-            (":authority", "localhost"),
-            (":path", "/open"),
-        ]);
+        let block =
+            fields(&[(":method", "POST"), (":scheme", "https"), (":authority", "localhost"), (":path", "/open")]);
         frames.send(&frame(HEADERS, END_HEADERS, 1, &block)).await;
         frames.send(bytes).await;
         frames.send(&frame(PING, 0, 0, b"are you?")).await;

@@ -5,7 +5,8 @@ use rustls::version::{TLS12, TLS13};
 use super::*;
 
 async fn serves(vestibule: &Vestibule, pair: &Pair) {
-    eventually("the new certificate", async || (vestibule.served_certificate().await == pair.der()).then_some(())).await;
+    eventually("the new certificate", async || (vestibule.served_certificate().await == pair.der()).then_some(()))
+        .await;
 }
 
 #[tokio::test]
@@ -84,9 +85,9 @@ async fn a_mounted_pair_is_followed() {
     );
     let vestibule = setup.config(&config).start().await;
     assert_eq!(vestibule.served_certificate().await, pairs[0].der());
-    for version in 1..4 {
+    for (version, pair) in pairs.iter().enumerate().skip(1) {
         publish_pair(version);
-        serves(&vestibule, &pairs[version]).await;
+        serves(&vestibule, pair).await;
     }
     assert_eq!(count(&vestibule, "certificate", "ok").await, 3.0);
     assert_eq!(count(&vestibule, "certificate", "error").await, 0.0, "the pair is never half there");

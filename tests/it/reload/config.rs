@@ -51,9 +51,12 @@ async fn a_bad_configuration_changes_nothing() {
         ("an empty file", String::new()),
         ("an unknown key", with(&|next| next["access"]["rulez"] = json!([]))),
         ("a rule that says nothing", with(&|next| next["access"]["rules"] = json!([{"path": "/open"}]))),
-        ("a rule that says two things", with(&|next| {
-            next["access"]["rules"] = json!([{"path": "/open", "allow": "anyone", "groups": ["a"]}]);
-        })),
+        (
+            "a rule that says two things",
+            with(&|next| {
+                next["access"]["rules"] = json!([{"path": "/open", "allow": "anyone", "groups": ["a"]}]);
+            }),
+        ),
         ("another bad part", with(&|next| next["limits"] = json!({"headerBytes": "many"}))),
     ] {
         reloaded(&vestibule, "config", "error", || vestibule.replace("vestibule.yaml", &text)).await;

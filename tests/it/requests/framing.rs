@@ -63,9 +63,10 @@ async fn the_same_length_twice() {
     let (witness, app) = Witness::start().await;
     let vestibule = Setup::new().upstream(&app).config(OPEN).start().await;
     let length = SMUGGLED.len();
-    for fields in
-        [format!("Content-Length: {length}\r\nContent-Length: {length}\r\n"), format!("Content-Length: {length}, {length}\r\n")]
-    {
+    for fields in [
+        format!("Content-Length: {length}\r\nContent-Length: {length}\r\n"),
+        format!("Content-Length: {length}, {length}\r\n"),
+    ] {
         witness.forget();
         let request = format!("POST /open HTTP/1.1\r\nHost: a\r\n{fields}\r\n{SMUGGLED}");
         let answers = exchange(&vestibule, request, 1).await;
@@ -153,7 +154,8 @@ async fn the_body_of_a_refused_request_is_no_request() {
         format!("Content-Length: {}\r\n\r\n{inner}", inner.len()),
         format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{inner}\r\n0\r\n\r\n", inner.len()),
     ] {
-        let answers = exchange(&vestibule, format!("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{framing}"), 3).await;
+        let answers =
+            exchange(&vestibule, format!("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{framing}"), 3).await;
         assert_eq!(answers.len(), 1);
         assert_eq!(answers[0].0.status(), 401);
         let answers = exchange(&vestibule, format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}"), 1).await;

@@ -133,10 +133,7 @@ async fn heads_that_are_too_large() {
     for (what, head) in [
         ("a byte too many", filled(32_768 + 1)),
         ("many times the limit", filled(500_000)),
-        (
-            "200 fields",
-            format!("GET /open HTTP/1.1\r\nHost: a\r\n{}\r\n", "X-A: b\r\n".repeat(200)),
-        ),
+        ("200 fields", format!("GET /open HTTP/1.1\r\nHost: a\r\n{}\r\n", "X-A: b\r\n".repeat(200))),
         (
             "fields without end",
             format!("GET /open HTTP/1.1\r\nHost: a\r\n{}", "X-Aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa: b\r\n".repeat(2000)),
@@ -188,7 +185,7 @@ async fn what_is_no_http_or_no_tls_hurts_nobody() {
     let answers = exchange(&vestibule, "GET /open HTTP/1.1\r\nHost: a\r\n\r\n", 1).await;
     assert_eq!(answers[0].0.status(), 200);
     let metrics = vestibule.metrics().await;
-    let failed = metrics.sum("vestibule_tls_handshakes_total")
-        - metrics.value("vestibule_tls_handshakes_total{result=\"ok\"}");
+    let failed =
+        metrics.sum("vestibule_tls_handshakes_total") - metrics.value("vestibule_tls_handshakes_total{result=\"ok\"}");
     assert_eq!(failed, 5.0);
 }

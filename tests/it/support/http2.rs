@@ -110,7 +110,7 @@ impl Frames {
     }
 
     /// Everything until the other side closes; panics where it does not.
-    pub(crate) async fn to_end(&mut self) -> Vec<Frame> {
+    pub(crate) async fn drained(&mut self) -> Vec<Frame> {
         let mut all = Vec::new();
         while let Some(next) = self.next().await {
             all.push(next);

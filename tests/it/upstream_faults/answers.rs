@@ -157,7 +157,10 @@ async fn an_answer_that_does_not_come_in_time() {
     }
     assert_counted(&vestibule, "headers_timeout", 2.0).await;
     eventually("the application is told", async || (ended.load(Relaxed) == 2).then_some(())).await;
-    assert_eq!(vestibule.metrics().await.value("vestibule_requests_total{outcome=\"upstream_error\",code=\"504\"}"), 2.0);
+    assert_eq!(
+        vestibule.metrics().await.value("vestibule_requests_total{outcome=\"upstream_error\",code=\"504\"}"),
+        2.0
+    );
 }
 
 /// The time is for the answer's head: a slow body may take as long as it likes.
@@ -185,7 +188,8 @@ async fn the_time_for_the_head_begins_when_the_request_has_been_sent() {
     let vestibule = Setup::new().upstream(&app).config("limits: {upstreamHeaders: 400ms}").start().await;
     let token = vestibule.token("admin").await;
     let mut wire = vestibule.client().wire().await;
-    wire.send(format!("POST / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Length: 6\r\n\r\n")).await;
+    wire.send(format!("POST / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Length: 6\r\n\r\n"))
+        .await;
     for _ in 0..6 {
         tokio::time::sleep(Duration::from_millis(150)).await;
         wire.send("x").await;
