@@ -237,13 +237,20 @@ async fn nothing_is_smuggled() {
 async fn what_a_strict_parser_refuses_is_never_more_than_one_request() {
     let Some(cases) = cases("http1/llhttp.json") else { return };
     assert!(cases.len() >= 100, "{} cases", cases.len());
+    // One case after the other, so that it is known what arrived of each; some processes at once.
+    let parts = cases.chunks(cases.len().div_ceil(5)).map(drive_in_turn);
+    let wrong = futures_util::future::join_all(parts).await.concat();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Drives cases one by one through a process of their own; returns what is wrong.
+async fn drive_in_turn(cases: &[Value]) -> Vec<String> {
     let (witness, app) = Witness::start().await;
     let vestibule = Setup::new().upstream(&app).config("access: {rules: [{prefix: /, allow: anyone}]}").start().await;
-    let bytes = |case: &Value| -> Vec<u8> { case["req"].as_str().expect("a request").chars().map(latin1).collect() };
     let mut wrong = Vec::new();
-    for case in &cases {
+    for case in cases {
+        let request: Vec<u8> = case["req"].as_str().expect("a request").chars().map(latin1).collect();
         let before = witness.requests().len();
-        let request = bytes(case);
         let answers = drive(vestibule.client(), request.clone()).await;
         let arrived = witness.requests().len() - before;
         let accepted = usize::try_from(case["n"].as_u64().expect("a number")).expect("a small number");
@@ -257,8 +264,10 @@ async fn what_a_strict_parser_refuses_is_never_more_than_one_request() {
         if arrived > most && !has_lone_lf {
             wrong.push(format!("{arrived} requests arrived, {most} at most are in it: {case}"));
         }
-        assert!(arrived <= answers + 1, "{case}");
+        if arrived > answers + 1 {
+            wrong.push(format!("{arrived} requests arrived and {answers} were answered: {case}"));
+        }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert_eq!(vestibule.client().send(get("/fine")).await.status, 200);
+    wrong
 }

@@ -69,6 +69,7 @@ async fn what_has_begun_is_finished() {
     frames.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &request_fields("/open/slow"))).await;
     let mut idle = vestibule.client().wire().await;
     in_flight(&vestibule, 2.0).await;
+    let began = Instant::now();
     vestibule.signal(Signal::TERM);
     // HTTP/2 is told to go away, an idle connection is closed, new ones are not accepted.
     let goaway = frames.next_of(GOAWAY).await.expect("GOAWAY");
@@ -87,6 +88,7 @@ async fn what_has_begun_is_finished() {
     let data: Vec<u8> = rest.iter().filter(|frame| frame.kind == DATA).flat_map(|it| it.payload.clone()).collect();
     assert_eq!(data, b"done");
     assert_eq!(vestibule.ended().await.code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(10), "the grace is not used up: {:?}", began.elapsed());
     vestibule.event("stopped", |_| true).await;
 }
 
