@@ -1,15 +1,19 @@
 //! Vestibule from outside: the real binary, real sockets, real TLS; one process for each test.
 
 mod access;
+mod admin;
 mod commands;
 mod configuration;
+mod corpora;
 mod dev;
 mod forwarding;
 mod headers;
+mod http2;
 mod limits;
 mod login;
 mod reload;
 mod requests;
+mod shutdown;
 mod smoke;
 mod support;
 mod tokens;

@@ -20,7 +20,7 @@ async fn app() -> App {
         if request.uri().path() == "/refuse" {
             return http::Response::builder().status(400).body(full("not here")).expect("a response");
         }
-        if !request.headers().get("upgrade").is_some_and(|upgrade| upgrade == "websocket") {
+        if request.headers().get("upgrade").is_none_or(|upgrade| upgrade != "websocket") {
             return http::Response::new(full("plain"));
         }
         let key = request.headers()["sec-websocket-key"].as_bytes().to_vec();

@@ -74,7 +74,7 @@ async fn an_idle_connection_lives_as_long_as_idle_ones_may() {
     assert_eq!(vestibule.client().wire().await.rest().await, b"");
     between(began.elapsed(), 1300, 4000);
     let began = Instant::now();
-    Frames::connect(&vestibule.client()).await.to_end().await;
+    Frames::connect(&vestibule.client()).await.drained().await;
     between(began.elapsed(), 1300, 4000);
 }
 

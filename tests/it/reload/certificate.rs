@@ -85,9 +85,9 @@ async fn a_mounted_pair_is_followed() {
     );
     let vestibule = setup.config(&config).start().await;
     assert_eq!(vestibule.served_certificate().await, pairs[0].der());
-    for version in 1..4 {
+    for (version, pair) in pairs.iter().enumerate().skip(1) {
         publish_pair(version);
-        serves(&vestibule, &pairs[version]).await;
+        serves(&vestibule, pair).await;
     }
     assert_eq!(count(&vestibule, "certificate", "ok").await, 3.0);
     assert_eq!(count(&vestibule, "certificate", "error").await, 0.0, "the pair is never half there");
@@ -98,10 +98,7 @@ async fn the_least_version_of_tls_stands_after_a_reload() {
     let setup = Setup::new();
     let next = setup.issue(30);
     let vestibule = setup.config("tls: {minVersion: \"1.3\"}").start().await;
-    let with = |version: &'static rustls::SupportedProtocolVersion| {
-        let ca = fs::read(vestibule.path("ca.crt")).expect("the authority");
-        vestibule.client().with_tls(move |tls| *tls = client_config(&ca, version))
-    };
+    let with = |version| vestibule.client().with_tls(|tls| *tls = vestibule.tls_config(&[version], None));
     for round in 0..2 {
         assert!(with(&TLS12).tls_stream().await.is_err(), "round {round}");
         assert!(with(&TLS13).tls_stream().await.is_ok(), "round {round}");
@@ -109,13 +106,4 @@ async fn the_least_version_of_tls_stands_after_a_reload() {
         vestibule.replace("tls.key", &next.key);
         serves(&vestibule, &next).await;
     }
-}
-
-fn client_config(ca: &[u8], version: &'static rustls::SupportedProtocolVersion) -> rustls::ClientConfig {
-    use rustls_pki_types::pem::PemObject as _;
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(rustls_pki_types::CertificateDer::from_pem_slice(ca).expect("PEM")).expect("an authority");
-    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]);
-    builder.expect("a version").with_root_certificates(roots).with_no_client_auth()
 }

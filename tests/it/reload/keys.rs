@@ -74,3 +74,27 @@ async fn a_ring_that_vanishes() {
     eventually("it signs", async || (login_status(&vestibule, "admin").await == 200).then_some(())).await;
     assert_eq!(vestibule.client().send(get("/").bearer(&token)).await.status, 401);
 }
+
+/// Replicas wait a random time before they rotate; what else happens to the ring does not wait for that.
+#[tokio::test]
+async fn a_revocation_does_not_wait_for_a_rotation() {
+    let app = App::start().await;
+    for _ in 0..3 {
+        let old = Jwk::fresh("HS512", "old").with(&json!({"iat": now() - 7200, "nbf": now() - 7200}));
+        let other = Jwk::fresh("HS512", "other").with(&json!({"iat": now() - 7201, "nbf": now() - 7201}));
+        let setup = Setup::new().upstream(&app).keys(&[other.clone(), old.clone()]);
+        let vestibule = setup.config("keys: {rotateEvery: 1h, propagation: 1m}").start().await;
+        let token = other.token(&claims("admin"));
+        assert_eq!(vestibule.client().send(get("/").bearer(&token)).await.status, 200);
+        // The rotation that is due is noticed.
+        let ring = Jwk::ring(&[other, old.clone()]);
+        reloaded(&vestibule, "keys", "ok", || vestibule.replace("keys/keys.jwks", &format!("{ring}\n"))).await;
+        let began = std::time::Instant::now();
+        vestibule.replace("keys/keys.jwks", &Jwk::ring(&[old]));
+        eventually("the revoked key's token is refused", async || {
+            (vestibule.client().send(get("/").bearer(&token)).await.status == 401).then_some(())
+        })
+        .await;
+        assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
+    }
+}

@@ -1,5 +1,12 @@
 //! More certificates of the authority that a test's clients trust.
 
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
 use super::setup::Setup;
 use super::{Vestibule, now};
 
@@ -25,11 +32,55 @@ impl Vestibule {
         let chain = stream.get_ref().1.peer_certificates().expect("a certificate");
         chain[0].to_vec()
     }
+
+    /// A client's TLS settings with these versions alone, and with a certificate of its own.
+    pub(crate) fn tls_config(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        own: Option<&Pair>,
+    ) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        let ca = std::fs::read(self.path("ca.crt")).expect("the authority");
+        roots.add(CertificateDer::from_pem_slice(&ca).expect("PEM")).expect("an authority");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
+        let builder = builder.expect("versions").with_root_certificates(roots);
+        match own {
+            None => builder.with_no_client_auth(),
+            Some(pair) => {
+                let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("PEM");
+                builder.with_client_auth_cert(vec![CertificateDer::from(pair.der())], key).expect("a pair")
+            }
+        }
+    }
+}
+
+/// An authority for clients' certificates.
+pub(crate) struct ClientCa {
+    pub(crate) certificate: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl ClientCa {
+    pub(crate) fn new() -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).expect("a certificate").pem();
+        Self { certificate, issuer: Issuer::new(params, key) }
+    }
+
+    pub(crate) fn issue(&self) -> Pair {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(vec!["client.example".to_owned()]).expect("a name");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate").pem();
+        Pair { certificate, key: key.serialize_pem() }
+    }
 }
 
 impl Pair {
     pub(crate) fn der(&self) -> Vec<u8> {
-        use rustls_pki_types::pem::PemObject as _;
-        rustls_pki_types::CertificateDer::from_pem_slice(self.certificate.as_bytes()).expect("PEM").to_vec()
+        CertificateDer::from_pem_slice(self.certificate.as_bytes()).expect("PEM").to_vec()
     }
 }

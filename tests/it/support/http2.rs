@@ -15,6 +15,7 @@ pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const CONTINUATION: u8 = 9;
 
+pub(crate) const ACK: u8 = 1;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 
@@ -80,8 +81,16 @@ impl Frames {
         within("bytes to be taken", write).await.is_ok()
     }
 
-    /// The next frame; `None` at the end.
+    /// The next frame; `None` at the end. Pings are answered.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
+        let next = self.take().await?;
+        if next.kind == PING && next.flags & ACK == 0 {
+            self.send(&frame(PING, ACK, 0, &next.payload)).await;
+        }
+        Some(next)
+    }
+
+    async fn take(&mut self) -> Option<Frame> {
         loop {
             if self.buffer.len() >= 9 {
                 let length = u32::from_be_bytes([0, self.buffer[0], self.buffer[1], self.buffer[2]]) as usize;
@@ -110,7 +119,7 @@ impl Frames {
     }
 
     /// Everything until the other side closes; panics where it does not.
-    pub(crate) async fn to_end(&mut self) -> Vec<Frame> {
+    pub(crate) async fn drained(&mut self) -> Vec<Frame> {
         let mut all = Vec::new();
         while let Some(next) = self.next().await {
             all.push(next);
