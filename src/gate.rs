@@ -38,6 +38,18 @@ pub(crate) struct Asked<'a> {
     pub(crate) had_fragment: bool,
 }
 
+/// A request that gets no permit, and whose it is, where a token was verified all the same.
+pub(crate) struct Refused {
+    pub(crate) why: Refusal,
+    pub(crate) identity: Option<Rc<Identity>>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(why: Refusal) -> Self {
+        Self { why, identity: None }
+    }
+}
+
 /// Proof that a request may be forwarded. Only this module makes it.
 #[derive(Debug, Clone)]
 pub(crate) struct Permit(Basis);
@@ -89,15 +101,14 @@ impl Gate {
     /// Judges a request for the application. In shadow mode every request gets a permit, which knows its refusal.
     ///
     /// `now`: seconds since the epoch.
-    pub(crate) fn judge(&self, trust: &Trust, asked: &Asked<'_>, now: u64) -> Result<Permit, Refusal> {
+    pub(crate) fn judge(&self, trust: &Trust, asked: &Asked<'_>, now: u64) -> Result<Permit, Refused> {
         match self.decide(trust, asked, now) {
-            Ok(permit) => Ok(permit),
-            Err((refusal, identity)) if trust.access.shadow() => Ok(Permit(Basis::Shadow(refusal, identity))),
-            Err((refusal, _)) => Err(refusal),
+            Err(Refused { why, identity }) if trust.access.shadow() => Ok(Permit(Basis::Shadow(why, identity))),
+            decided => decided,
         }
     }
 
-    fn decide(&self, trust: &Trust, asked: &Asked<'_>, now: u64) -> Result<Permit, (Refusal, Option<Rc<Identity>>)> {
+    fn decide(&self, trust: &Trust, asked: &Asked<'_>, now: u64) -> Result<Permit, Refused> {
         let policy = &trust.access.policy;
         let path = asked.uri.path();
         let credentials = credentials(asked.headers);
@@ -107,21 +118,22 @@ impl Gate {
             Credentials::Several => Err(Refusal::BadRequest(BadRequest::SeveralAuthorizations)),
         };
         if matches!(credentials, Credentials::Several) {
-            return Err((Refusal::BadRequest(BadRequest::SeveralAuthorizations), None));
+            return Err(Refusal::BadRequest(BadRequest::SeveralAuthorizations).into());
         }
         // A fragment is no part of a request target (RFC 9112, section 3.2), and what was cut off cannot be forwarded.
         if asked.had_fragment || (policy.needs_unambiguous_path() && ambiguity(path).is_some()) {
-            return Err((Refusal::BadRequest(BadRequest::AmbiguousPath), identify().ok()));
+            let why = Refusal::BadRequest(BadRequest::AmbiguousPath);
+            return Err(Refused { why, identity: identify().ok() });
         }
         let rule = policy.decide_route(asked.method.as_str(), path);
         if rule == RouteRule::Open {
             return Ok(Permit(Basis::Open));
         }
-        let identity = identify().map_err(|refusal| (refusal, None))?;
+        let identity = identify()?;
         if policy.may_call(rule, identity.group_names()) {
             Ok(Permit(Basis::Bearer(identity)))
         } else {
-            Err((Refusal::Forbidden, Some(identity)))
+            Err(Refused { why: Refusal::Forbidden, identity: Some(identity) })
         }
     }
 

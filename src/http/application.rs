@@ -11,7 +11,7 @@ use super::peer::Peer;
 use super::reply;
 use super::tunnel::Tunnel;
 use super::worker::{self, Worker};
-use crate::gate::{Asked, Credentials, Identity, InvalidToken, Permit, Refusal, Trust, credentials};
+use crate::gate::{Asked, Credentials, InvalidToken, Permit, Refusal, Refused, Trust, credentials};
 use crate::metrics::Outcome;
 use crate::proxy::{Answer, Failure};
 use crate::telemetry::{EventName, Level};
@@ -26,15 +26,16 @@ pub(super) async fn serve(
     let (trust, judged) = judge(worker, &request, exchange.had_fragment).await;
     let permit = match judged {
         Ok(permit) => permit,
-        Err(refusal) => {
-            audit_refusal(&peer, refusal, None, &exchange);
-            return exchange.replied(reply::refused(refusal));
+        Err(Refused { why, identity }) => {
+            exchange.identity = identity;
+            audit_refusal(&peer, why, EventName::Refusal, &exchange);
+            return exchange.replied(reply::refused(why));
         }
     };
     exchange.identity = permit.identity().cloned();
     exchange.outcome = match permit.would_have_been() {
         Some(refusal) => {
-            audit_refusal(&peer, refusal, Some(&permit), &exchange);
+            audit_refusal(&peer, refusal, EventName::ShadowRefusal, &exchange);
             reply::outcome(refusal)
         }
         None if permit.is_open() => Outcome::Open,
@@ -59,7 +60,7 @@ async fn judge(
     worker: &Worker,
     request: &Request<Incoming>,
     had_fragment: bool,
-) -> (Arc<Trust>, Result<Permit, Refusal>) {
+) -> (Arc<Trust>, Result<Permit, Refused>) {
     let asked = Asked { method: request.method(), uri: request.uri(), headers: request.headers(), had_fragment };
     let once = || {
         let trust = worker.trust();
@@ -67,7 +68,7 @@ async fn judge(
         (trust, judged)
     };
     let (trust, judged) = once();
-    let refusal = judged.as_ref().map_or_else(|refusal| Some(*refusal), Permit::would_have_been);
+    let refusal = judged.as_ref().map_or_else(|refused| Some(refused.why), Permit::would_have_been);
     if refusal == Some(Refusal::Invalid(InvalidToken::UnknownKey))
         && let Credentials::Token(token) = credentials(request.headers())
         && worker.reread_for(token, &trust).await
@@ -107,12 +108,12 @@ fn not_answered(worker: &Worker, failure: &Failure, exchange: Box<Exchange>) -> 
 }
 
 /// A refusal is an audit event; in shadow mode it says that the request went through.
-pub(super) fn audit_refusal(peer: &Peer, refusal: Refusal, shadow: Option<&Permit>, exchange: &Exchange) {
-    let (event, message) = match shadow {
-        None => (EventName::Refusal, "a request was refused"),
-        Some(_) => (EventName::ShadowRefusal, "a request would have been refused"),
+pub(super) fn audit_refusal(peer: &Peer, refusal: Refusal, event: EventName, exchange: &Exchange) {
+    let message = match event {
+        EventName::ShadowRefusal => "a request would have been refused",
+        _ => "a request was refused",
     };
-    let identity: Option<&Rc<Identity>> = shadow.and_then(Permit::identity);
+    let identity = exchange.identity.as_ref();
     peer.worker
         .log
         .event(Level::Info, event, message)

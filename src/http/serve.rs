@@ -16,6 +16,7 @@ use super::{application, head, login, public_keys};
 use crate::gate::Refusal;
 use crate::metrics::Outcome;
 use crate::server::{Activity, HeadRefused, Held, Service};
+use crate::telemetry::EventName;
 
 impl Service for Worker {
     type Peer = Peer;
@@ -47,7 +48,7 @@ async fn serve(peer: Rc<Peer>, mut request: Request<Incoming>) -> Response<Reply
     }
     if let Some(fault) = head::fault(&request) {
         let refusal = Refusal::BadRequest(fault);
-        application::audit_refusal(&peer, refusal, None, &exchange);
+        application::audit_refusal(&peer, refusal, EventName::Refusal, &exchange);
         return exchange.replied(reply::refused(refusal));
     }
     match route {

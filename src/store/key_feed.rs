@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use tokio::time::Instant;
 
 use super::KEYS_ENTRY;
 use super::directory::read_entries;
@@ -63,25 +64,28 @@ impl KeyFeed {
 
     /// Follows the directory and the policy for good.
     pub(crate) async fn run(mut self, mut watch: FileWatch) {
+        // When this replica's turn to write has come. Whoever is first writes; the others find nothing left to do.
+        let mut turn = None;
         loop {
-            let wait = self.until_next_look();
+            match self.due() {
+                None => turn = None,
+                Some(change) if change.reason == Reason::FirstKey => turn = Some(Instant::now()),
+                Some(_) => drop(turn.get_or_insert_with(|| Instant::now() + Duration::from_millis(random(JITTER_MS)))),
+            }
+            let look = Instant::now() + self.until_next_look();
             let asked = tokio::select! {
                 () = watch.changed() => false,
                 () = self.asked.wanted() => true,
-                () = tokio::time::sleep(wait) => false,
+                () = tokio::time::sleep_until(turn.unwrap_or(look).min(look)) => false,
             };
-            let Ok(feed) = blocking(self, Self::read).await else { return };
+            let its_turn = turn.is_some_and(|turn| turn <= Instant::now());
+            let Ok(feed) = blocking(self, if its_turn { Self::write } else { Self::read }).await else { return };
             self = feed;
             if asked {
                 self.asked.done();
             }
-            if let Some(change) = self.due() {
-                // Whoever is first writes; the others read that and find nothing left to do.
-                if change.reason != Reason::FirstKey {
-                    tokio::time::sleep(Duration::from_millis(random(JITTER_MS))).await;
-                }
-                let Ok(feed) = blocking(self, Self::write).await else { return };
-                self = feed;
+            if its_turn {
+                turn = None;
             }
             self.tell();
         }

@@ -19,7 +19,6 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::task::JoinHandle;
 
 use super::client::Body;
-use super::eventually;
 use super::wire::Wire;
 
 /// An application; it ends when it is dropped.
@@ -183,14 +182,6 @@ impl App {
     /// The latest request; panics where there is none.
     pub(crate) fn last(&self) -> Seen {
         self.seen().pop().expect("a request has come")
-    }
-
-    /// Waits until it has got this many requests.
-    pub(crate) async fn count(&self, count: usize) {
-        eventually(&format!("{count} requests at the application"), async || {
-            (self.seen().len() >= count).then_some(())
-        })
-        .await;
     }
 }
 
