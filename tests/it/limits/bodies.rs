@@ -79,3 +79,18 @@ async fn header_fields_that_are_too_large_over_http2() {
     assert_eq!(connection.send(get("/open")).await.status, 200);
     assert_eq!(app.seen().len(), 2);
 }
+
+#[tokio::test]
+async fn a_refusal_reaches_a_client_that_is_still_sending() {
+    let app = App::start().await;
+    let vestibule = Setup::new().upstream(&app).start().await;
+    for _ in 0..5 {
+        let mut wire = vestibule.client().wire().await;
+        wire.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 4194304\r\n\r\n").await;
+        for _ in 0..64 {
+            wire.send(vec![b'x'; 64 * 1024]).await;
+        }
+        assert_eq!(wire.answer("POST").await.0.status(), 401);
+    }
+    assert_eq!(app.seen().len(), 0);
+}
