@@ -57,7 +57,7 @@ pub(crate) struct Permit(Basis);
 #[derive(Debug, Clone)]
 enum Basis {
     /// A rule opens this path to anyone.
-    Open,
+    Open { shadow: bool },
     /// A token was verified and its user may call the application.
     Bearer(Rc<Identity>),
     /// Shadow mode: this would have been refused.
@@ -68,7 +68,7 @@ impl Permit {
     /// Who asks, where a token was verified.
     pub(crate) fn identity(&self) -> Option<&Rc<Identity>> {
         match &self.0 {
-            Basis::Open => None,
+            Basis::Open { .. } => None,
             Basis::Bearer(identity) => Some(identity),
             Basis::Shadow(_, identity) => identity.as_ref(),
         }
@@ -76,20 +76,20 @@ impl Permit {
 
     /// A rule opened the path; nobody was identified.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.0, Basis::Open)
+        matches!(self.0, Basis::Open { .. })
     }
 
     /// Shadow mode: the refusal that would have been.
     pub(crate) fn would_have_been(&self) -> Option<Refusal> {
         match &self.0 {
             Basis::Shadow(refusal, _) => Some(*refusal),
-            Basis::Open | Basis::Bearer(_) => None,
+            Basis::Open { .. } | Basis::Bearer(_) => None,
         }
     }
 
     /// Shadow mode without a verified token: the application sees what the client sent.
     pub(crate) fn leaves_request_alone(&self) -> bool {
-        matches!(self.0, Basis::Shadow(_, None))
+        matches!(self.0, Basis::Shadow(_, None) | Basis::Open { shadow: true })
     }
 }
 
@@ -127,7 +127,7 @@ impl Gate {
         }
         let rule = policy.decide_route(asked.method.as_str(), path);
         if rule == RouteRule::Open {
-            return Ok(Permit(Basis::Open));
+            return Ok(Permit(Basis::Open { shadow: trust.access.shadow() }));
         }
         let identity = identify()?;
         if policy.may_call(rule, identity.group_names()) {
@@ -140,7 +140,7 @@ impl Gate {
     /// Whose token this is, if it is good at this moment; for the application and for refreshing alike.
     pub(crate) fn identify(&self, trust: &Trust, token: &str, now: u64) -> Result<Rc<Identity>, InvalidToken> {
         if let Some(identity) = self.verified.borrow_mut().find(token, trust.generation) {
-            return if now < identity.claims.exp { Ok(identity) } else { Err(InvalidToken::Expired) };
+            return identity.still_good(now).map(|()| identity);
         }
         let identity = Rc::new(Identity::verify(token, trust, now, &self.expected)?);
         self.verified.borrow_mut().keep(token, trust.generation, Rc::clone(&identity));

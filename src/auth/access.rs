@@ -138,12 +138,20 @@ impl AccessPolicy {
         }
         let path = without_query(path).as_bytes();
         let candidates = first_segment(path).and_then(|segment| self.by_segment.get(&segment));
-        let mut candidates = candidates.unwrap_or(&self.everywhere).iter().map(|place| &self.rules[*place]);
-        match candidates.find(|rule| rule.matches(method, path)).map(|rule| &rule.effect) {
-            Some(Effect::Anyone) => RouteRule::Open,
-            Some(Effect::Groups(groups)) => RouteRule::Groups(groups),
-            Some(Effect::Authenticated) | None => RouteRule::Authenticated,
+        // `authenticated` exempts from what follows only as it is written, and keeps closed all that resembles it.
+        let mut kept_closed = false;
+        for rule in candidates.unwrap_or(&self.everywhere).iter().map(|place| &self.rules[*place]) {
+            if rule.matches(method, path) {
+                return match &rule.effect {
+                    Effect::Anyone if kept_closed => RouteRule::Authenticated,
+                    Effect::Anyone => RouteRule::Open,
+                    Effect::Groups(groups) => RouteRule::Groups(groups),
+                    Effect::Authenticated => RouteRule::Authenticated,
+                };
+            }
+            kept_closed |= rule.is_resembled_by(method, path);
         }
+        RouteRule::Authenticated
     }
 
     /// Whether a user in these groups may call the application on such a route.
@@ -164,6 +172,8 @@ impl AccessPolicy {
 #[derive(Debug)]
 struct Compiled {
     pattern: Pattern,
+    /// Of `authenticated`: what resembles its pattern.
+    resembling: Option<Pattern>,
     methods: Option<Vec<String>>,
     effect: Effect,
     segment: Option<u64>,
@@ -176,6 +186,20 @@ enum Pattern {
     ExactPrefix(Vec<u8>),
     FoldedPath(Vec<u8>),
     FoldedPrefix(Vec<u8>),
+}
+
+impl Pattern {
+    fn matches(&self, path: &[u8]) -> bool {
+        let below = |rest: &[u8]| rest.is_empty() || rest[0] == b'/';
+        match self {
+            Self::ExactPath(pattern) => path == pattern,
+            Self::ExactPrefix(pattern) => path.strip_prefix(&pattern[..]).is_some_and(below),
+            Self::FoldedPath(pattern) => {
+                strip_folded(path, pattern).is_some_and(|rest| rest.is_empty() || rest == b"/")
+            }
+            Self::FoldedPrefix(pattern) => strip_folded(path, pattern).is_some_and(below),
+        }
+    }
 }
 
 impl Compiled {
@@ -201,36 +225,32 @@ impl Compiled {
         }
         let trimmed = path.strip_suffix('/').unwrap_or(path).as_bytes();
         let folded = || Folded(trimmed).collect();
-        let pattern = match (&rule.matcher, rule.effect.restricts()) {
-            (Matcher::Path(_), true) => Pattern::FoldedPath(folded()),
-            (Matcher::Prefix(_), true) => Pattern::FoldedPrefix(folded()),
-            (Matcher::Path(path), false) => Pattern::ExactPath(path.clone().into_bytes()),
-            (Matcher::Prefix(_), false) => Pattern::ExactPrefix(trimmed.to_vec()),
+        let folded = || match &rule.matcher {
+            Matcher::Path(_) => Pattern::FoldedPath(folded()),
+            Matcher::Prefix(_) => Pattern::FoldedPrefix(folded()),
         };
-        Ok(Self { pattern, segment: first_segment(trimmed), methods: rule.methods, effect: rule.effect })
+        let pattern = match &rule.matcher {
+            _ if rule.effect.restricts() => folded(),
+            Matcher::Path(path) => Pattern::ExactPath(path.clone().into_bytes()),
+            Matcher::Prefix(_) => Pattern::ExactPrefix(trimmed.to_vec()),
+        };
+        let resembling = (rule.effect == Effect::Authenticated).then(folded);
+        Ok(Self { pattern, resembling, segment: first_segment(trimmed), methods: rule.methods, effect: rule.effect })
     }
 
     fn matches(&self, method: &str, path: &[u8]) -> bool {
-        self.matches_path(path) && self.matches_method(method)
+        self.pattern.matches(path) && self.names_method(method, self.effect.restricts())
     }
 
-    fn matches_path(&self, path: &[u8]) -> bool {
-        let below = |rest: &[u8]| rest.is_empty() || rest[0] == b'/';
-        match &self.pattern {
-            Pattern::ExactPath(pattern) => path == pattern,
-            Pattern::ExactPrefix(pattern) => path.strip_prefix(&pattern[..]).is_some_and(below),
-            Pattern::FoldedPath(pattern) => {
-                strip_folded(path, pattern).is_some_and(|rest| rest.is_empty() || rest == b"/")
-            }
-            Pattern::FoldedPrefix(pattern) => strip_folded(path, pattern).is_some_and(below),
-        }
+    fn is_resembled_by(&self, method: &str, path: &[u8]) -> bool {
+        self.resembling.as_ref().is_some_and(|pattern| pattern.matches(path)) && self.names_method(method, true)
     }
 
-    fn matches_method(&self, method: &str) -> bool {
+    fn names_method(&self, method: &str, widely: bool) -> bool {
         let Some(methods) = &self.methods else {
             return true;
         };
-        if !self.effect.restricts() {
+        if !widely {
             return methods.iter().any(|other| other == method);
         }
         // There are applications that raise a method to capitals first.

@@ -102,7 +102,7 @@ fn usable(user: &User, now: u64) -> Result<(), Failure> {
     }
     // A logout in this very second is one for the tokens before it: those of the next carry on.
     match user.tokens_not_before() {
-        Some(at) if at > now + 1 => Err(Failure::run_time(format_args!(
+        Some(at) if at > now + 2 => Err(Failure::run_time(format_args!(
             "tokens of user {name} are refused that were issued before {}: wait until then",
             output::time(at)
         ))),

@@ -151,10 +151,17 @@ pub(super) fn found(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
+        // It may be a key that was put where its file's path belongs.
+        Value::String(text) if is_pem(text) => "PEM text".to_owned(),
         Value::String(text) => format!("\"{}\"", shown(text)),
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "a mapping".to_owned(),
     }
+}
+
+/// Certificates and keys, also where their lines were joined.
+pub(super) fn is_pem(text: &str) -> bool {
+    text.contains("-----BEGIN")
 }
 
 /// Foreign text as an error shows it: escaped and cut.

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use crate::config::{
-    document::found,
+    document::{found, is_pem},
     setting::{Setting, Shape, UNITS},
 };
 
@@ -100,6 +100,9 @@ impl FromValue for SocketAddr {
 impl FromValue for PathBuf {
     fn from_value(_: &Setting, value: &Value) -> Result<Self, Refusal> {
         let path = text(value)?;
+        if is_pem(path) {
+            return Err(Refusal::because("holds PEM, not the path of a file: name the file that holds it"));
+        }
         if path.is_empty() || path.contains(char::is_control) {
             return Err(Refusal::Shape);
         }

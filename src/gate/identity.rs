@@ -7,6 +7,7 @@ use http::HeaderValue;
 use super::refusal::InvalidToken;
 use super::trust::Trust;
 use crate::auth::claims::Claims;
+use crate::auth::keys::Key;
 use crate::auth::password::CredentialId;
 use crate::auth::token::{self, Expected};
 use crate::auth::users::User;
@@ -16,6 +17,8 @@ use crate::auth::users::User;
 pub(crate) struct Identity {
     pub(crate) claims: Claims,
     pub(crate) kid: Arc<str>,
+    /// When the key that signed it is over, in the ring that it was verified with.
+    key_end: Option<u64>,
     pub(crate) user: Arc<User>,
     pub(crate) user_header: HeaderValue,
     pub(crate) groups_header: HeaderValue,
@@ -32,6 +35,7 @@ impl Identity {
             user_header: header(user.name())?,
             groups_header: header(user.groups_joined())?,
             claims: verified.claims,
+            key_end: trust.ring.find(&verified.kid).and_then(Key::exp),
             kid: verified.kid,
             user,
         })
@@ -41,6 +45,17 @@ impl Identity {
     pub(crate) fn password_has_expired(&self, now: u64) -> bool {
         let credential = self.claims.cred.as_deref().and_then(CredentialId::parse);
         credential.and_then(|credential| self.user.password(credential)).is_some_and(|entry| entry.is_expired(now))
+    }
+
+    /// Neither the token nor its key is over: nothing else changes without a new version of what it was verified on.
+    pub(super) fn still_good(&self, now: u64) -> Result<(), InvalidToken> {
+        if self.key_end.is_some_and(|end| end <= now) {
+            Err(InvalidToken::UnknownKey)
+        } else if self.claims.exp <= now {
+            Err(InvalidToken::Expired)
+        } else {
+            Ok(())
+        }
     }
 
     pub(super) fn group_names(&self) -> impl Iterator<Item = &str> {

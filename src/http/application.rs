@@ -99,7 +99,12 @@ fn not_answered(worker: &Worker, failure: &Failure, exchange: Box<Exchange>) -> 
             .emit();
     }
     match reply::failed(failure) {
-        Some(reply) => exchange.replied(reply),
+        // In shadow mode the refusal that would have been counts.
+        Some(reply) if matches!(exchange.outcome, Outcome::Forwarded | Outcome::Open) => exchange.replied(reply),
+        Some(reply) => {
+            let outcome = exchange.outcome;
+            exchange.answered(reply.response, outcome)
+        }
         None => {
             // Nobody reads this; the client is gone.
             exchange.replied(reply::broken_off())

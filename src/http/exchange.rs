@@ -76,6 +76,14 @@ impl Exchange {
         })
     }
 
+    /// What the application did wrong, where nothing was wrong before: in shadow mode the refusal that would have been
+    /// counts.
+    pub(super) fn upstream_failed(&mut self) {
+        if matches!(self.outcome, Outcome::Forwarded | Outcome::Open) {
+            self.outcome = Outcome::UpstreamError;
+        }
+    }
+
     pub(super) fn method(&self) -> &Method {
         &self.method
     }
@@ -201,7 +209,7 @@ impl Drop for ReplyBody {
             && body.failed()
         {
             let exchange = &mut self.exchange;
-            exchange.outcome = Outcome::UpstreamError;
+            exchange.upstream_failed();
             exchange.peer.worker.upstream_broke_off(&exchange.request_id);
         }
     }

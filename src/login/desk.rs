@@ -1,6 +1,6 @@
 //! Decides login attempts: asks the throttle, has passwords checked, and tells everyone who waits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -73,6 +73,13 @@ struct Job {
     attempt: Attempt,
 }
 
+/// A check that has come to an end, whose parties have not been told.
+struct Settled {
+    ticket: Ticket,
+    outcome: Outcome,
+    verdict: Verdict,
+}
+
 impl Desk {
     /// `trust`: the users as they stand when a password is checked.
     pub(crate) fn start(
@@ -131,7 +138,12 @@ impl Desk {
             };
             state.answers.insert(id, sender);
             match decision {
-                Decision::Check(ticket) => self.submit(&mut state, Job { ticket, attempt }),
+                Decision::Check(ticket) => {
+                    let favoured = state.is_favoured(source);
+                    if let Some(settled) = self.submit(Job { ticket, attempt }, favoured) {
+                        self.settle(&mut state, [settled]);
+                    }
+                }
                 Decision::Join { attempt, leader } => state.followers.entry(leader).or_default().push(attempt),
                 Decision::Queue(_) => drop(state.queued.insert(id, attempt)),
                 Decision::Refuse { .. } => {}
@@ -158,32 +170,39 @@ impl Desk {
         if matches!(verdict, Verdict::Granted { .. }) {
             state.favour(job.attempt.source);
         }
-        self.finish(&mut state, job.ticket, outcome, &verdict);
+        self.settle(&mut state, [Settled { ticket: job.ticket, outcome, verdict }]);
     }
 
-    fn submit(&self, state: &mut State, job: Job) {
-        let (source, favoured) = (job.attempt.source, state.is_favoured(job.attempt.source));
-        if let Some(given_back) = self.hashing.submit(source, favoured, job) {
-            let verdict = Verdict::Overloaded { retry_after: QUEUE_RETRY_AFTER };
-            self.finish(state, given_back.ticket, Outcome::Unchecked, &verdict);
+    /// Has a password checked; where the queue has no room, this or another attempt is settled without.
+    fn submit(&self, job: Job, favoured: bool) -> Option<Settled> {
+        let given_back = self.hashing.submit(job.attempt.source, favoured, job)?;
+        let verdict = Verdict::Overloaded { retry_after: QUEUE_RETRY_AFTER };
+        Some(Settled { ticket: given_back.ticket, outcome: Outcome::Unchecked, verdict })
+    }
+
+    /// Tells everyone whose verdict this is, and takes up those who waited behind them. One settled attempt may settle
+    /// the next, as many as there are in a line: a loop, as clients choose how many.
+    fn settle(&self, state: &mut State, settled: impl Into<VecDeque<Settled>>) {
+        let mut settled = settled.into();
+        while let Some(Settled { ticket, outcome, verdict }) = settled.pop_front() {
+            let leader = ticket.attempt();
+            for attempt in state.followers.remove(&leader).unwrap_or_default() {
+                state.answer(attempt, verdict.clone());
+            }
+            state.answer(leader, verdict);
+            let woken = state.throttle.finish(ticket, outcome, self.started.elapsed());
+            self.wake(state, woken, &mut settled);
         }
     }
 
-    fn finish(&self, state: &mut State, ticket: Ticket, outcome: Outcome, verdict: &Verdict) {
-        let leader = ticket.attempt();
-        for attempt in state.followers.remove(&leader).unwrap_or_default() {
-            state.answer(attempt, verdict.clone());
-        }
-        state.answer(leader, verdict.clone());
-        let woken = state.throttle.finish(ticket, outcome, self.started.elapsed());
-        self.wake(state, woken);
-    }
-
-    fn wake(&self, state: &mut State, woken: Vec<Woken>) {
+    fn wake(&self, state: &mut State, woken: Vec<Woken>, settled: &mut VecDeque<Settled>) {
         for Woken { attempt, decision } in woken {
             let queued = state.queued.remove(&attempt);
             match (decision, queued) {
-                (Decision::Check(ticket), Some(attempt)) => self.submit(state, Job { ticket, attempt }),
+                (Decision::Check(ticket), Some(attempt)) => {
+                    let favoured = state.is_favoured(attempt.source);
+                    settled.extend(self.submit(Job { ticket, attempt }, favoured));
+                }
                 (Decision::Join { leader, .. }, _) => state.followers.entry(leader).or_default().push(attempt),
                 (Decision::Refuse { retry_after }, _) => {
                     state.answer(attempt, Verdict::Throttled { retry_after: retry_after_seconds(retry_after) });
@@ -206,7 +225,9 @@ impl Desk {
             // Nobody wants the answer any more; a job that has begun runs to its end and changes nothing.
             drop(self.hashing.withdraw(|job| job.ticket.attempt() == orphaned));
         }
-        self.wake(&mut state, departure.woken);
+        let mut settled = VecDeque::new();
+        self.wake(&mut state, departure.woken, &mut settled);
+        self.settle(&mut state, settled);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -270,4 +291,52 @@ impl Drop for Leaving<'_> {
 
 fn epoch() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use http::HeaderName;
+
+    use super::*;
+    use crate::auth::access::{AccessPolicy, Mode};
+    use crate::gate::{Access, IdentityHeaders, Publisher, TunnelLife};
+
+    /// A desk at which nobody hashes: what is queued stays queued.
+    fn idle_desk(queue: usize) -> Arc<Desk> {
+        let access = Access {
+            policy: AccessPolicy::new(Vec::new(), Vec::new(), Mode::Enforce).expect("no rules are good rules"),
+            headers: Arc::new(IdentityHeaders {
+                user: HeaderName::from_static("x-user"),
+                groups: HeaderName::from_static("x-groups"),
+                forward_token: false,
+            }),
+            tunnels: TunnelLife::Token,
+        };
+        let trust = Publisher::new(access).subscribe();
+        Desk::start(Policy::default(), 0, queue, trust).expect("no thread is started")
+    }
+
+    fn attempt(desk: &Arc<Desk>, name: &str, password: usize, source: u8) -> tokio::task::JoinHandle<Verdict> {
+        let (desk, name) = (Arc::clone(desk), name.to_owned());
+        let source = Source::from(IpAddr::from([192, 0, 2, source]));
+        tokio::spawn(async move {
+            desk.attempt(name.as_bytes(), Password::new(password.to_string().into_bytes()), source).await
+        })
+    }
+
+    #[tokio::test]
+    async fn a_long_line_behind_a_full_queue_is_told_without_a_deep_stack() {
+        let desk = idle_desk(2);
+        let _other = attempt(&desk, "other", 0, 1);
+        let line: Vec<_> = (0..2000).map(|password| attempt(&desk, "victim", password, 1)).collect();
+        while desk.lock().answers.len() < 2001 {
+            tokio::task::yield_now().await;
+        }
+        let _newcomer = attempt(&desk, "newcomer", 0, 2);
+        for one in line {
+            assert!(matches!(one.await.expect("no panic"), Verdict::Overloaded { .. }));
+        }
+    }
 }

@@ -53,8 +53,8 @@ pub(crate) fn mint(
 ) -> Result<Minted, NoSigner> {
     let key = ring.signer(now, settings.ttl).ok_or(NoSigner)?;
     let ttl = grant.ttl.unwrap_or(settings.ttl).min(settings.max_ttl);
-    // A logout in this very second refuses tokens issued before the next one begins.
-    let iat = user.tokens_not_before().filter(|not_before| *not_before == now + 1).unwrap_or(now);
+    // A logout in this very second refuses tokens issued before the next one begins; a second one, before the one after.
+    let iat = user.tokens_not_before().filter(|not_before| (now + 1..=now + 2).contains(not_before)).unwrap_or(now);
     let exp = key.cut(now.saturating_add(ttl)).min(grant.not_after.unwrap_or(u64::MAX));
     let claims = Claims {
         jti: uuid::v4(),

@@ -17,13 +17,15 @@ use super::versioned_file::{ReplaceError, Snapshot, is_writable, replace};
 use crate::auth::keys::{Key, KeyRing};
 use crate::auth::rotation::{Change, Plan, Policy, Reason, plan};
 use crate::gate::Publisher;
-use crate::metrics::{KeyState, RotationResult, StoreErrorReason};
+use crate::metrics::{KeyState, RotationResult, StoreErrorReason, StoreName};
 use crate::telemetry::{EventName, Level};
 
 /// The ring is read and looked at at least this often: keys come and go with time alone.
 const AT_LEAST: Duration = Duration::from_secs(30);
 /// Replicas that find a rotation due wait a different time each, up to this.
 const JITTER_MS: u64 = 10_000;
+/// After the first write that failed; the next pauses are twice as long.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// Owner only: the file holds secrets.
 const MODE: u32 = 0o600;
 
@@ -40,6 +42,8 @@ pub(crate) struct KeyFeed {
     good: bool,
     /// Before, nothing is a reload: not the first key either.
     started: bool,
+    /// After a write that failed, before the next.
+    pause: Duration,
     asked: Asked,
 }
 
@@ -47,7 +51,21 @@ impl KeyFeed {
     pub(crate) fn new(directory: PathBuf, policy: Policy, publisher: Publisher, report: Report) -> (Self, Reread) {
         let (reread, asked) = Reread::channel();
         let ring = Arc::default();
-        (Self { directory, policy, publisher, report, ring, seen: None, good: false, started: false, asked }, reread)
+        (
+            Self {
+                directory,
+                policy,
+                publisher,
+                report,
+                ring,
+                seen: None,
+                good: false,
+                started: false,
+                pause: Duration::ZERO,
+                asked,
+            },
+            reread,
+        )
     }
 
     /// Reads once, and makes the first key where there is none and the directory may be written. Blocks.
@@ -69,8 +87,10 @@ impl KeyFeed {
         loop {
             match self.due() {
                 None => turn = None,
-                Some(change) if change.reason == Reason::FirstKey => turn = Some(Instant::now()),
-                Some(_) => drop(turn.get_or_insert_with(|| Instant::now() + Duration::from_millis(random(JITTER_MS)))),
+                Some(change) if change.reason == Reason::FirstKey => turn = Some(Instant::now() + self.pause),
+                Some(_) => drop(
+                    turn.get_or_insert_with(|| Instant::now() + self.pause + Duration::from_millis(random(JITTER_MS))),
+                ),
             }
             let look = Instant::now() + self.until_next_look();
             let asked = tokio::select! {
@@ -147,17 +167,20 @@ impl KeyFeed {
         self.read();
         let (Some(change), Some(seen)) = (self.due(), self.seen.clone()) else { return };
         let next = change.apply(&self.ring, Key::fresh);
-        let result = match replace(&self.file(), &seen, &keys_document::serialise(&next), MODE) {
-            Ok(()) => RotationResult::Ok,
-            Err(ReplaceError::Conflict { .. }) => RotationResult::Conflict,
-            Err(error) => {
-                self.report.failed(StoreErrorReason::Unavailable, &format_args!("keys: {error}"));
-                RotationResult::Error
-            }
+        let (result, error) = match replace(&self.file(), &seen, &keys_document::serialise(&next), MODE) {
+            Ok(()) => (RotationResult::Ok, None),
+            Err(error @ ReplaceError::Conflict { .. }) => (RotationResult::Conflict, Some(error)),
+            Err(error) => (RotationResult::Error, Some(error)),
+        };
+        self.pause = match result {
+            RotationResult::Error => (self.pause * 2).clamp(SHORTEST_PAUSE, AT_LEAST),
+            RotationResult::Ok | RotationResult::Conflict => Duration::ZERO,
         };
         self.report.metrics.key_rotation(result);
-        if result == RotationResult::Conflict {
-            self.report.metrics.store_error(crate::metrics::StoreName::Keys, StoreErrorReason::Conflict);
+        match result {
+            RotationResult::Ok => {}
+            RotationResult::Conflict => self.report.metrics.store_error(StoreName::Keys, StoreErrorReason::Conflict),
+            RotationResult::Error => self.report.metrics.store_error(StoreName::Keys, StoreErrorReason::Unavailable),
         }
         self.report
             .log
@@ -166,6 +189,7 @@ impl KeyFeed {
             .field("reason", reason(change.reason))
             .field("kid", next.keys().last().map(|key| &**key.kid()))
             .field("nbf", change.nbf)
+            .field("error", error.map(|error| error.to_string()))
             .emit();
         self.read();
     }

@@ -71,7 +71,8 @@ impl Report {
         let error = error.to_string();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !state.loaded {
-            self.readiness.set(self.subject(), Some(error.clone()));
+            let problem = error.strip_prefix(self.subject()).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&error);
+            self.readiness.set(self.subject(), Some(problem.to_owned()));
         }
         if state.failing.as_ref() != Some(&error) {
             let message = if state.loaded {

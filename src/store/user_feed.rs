@@ -24,6 +24,7 @@ pub(crate) struct UserFeed {
     directory: PathBuf,
     publisher: Publisher,
     report: Report,
+    users: Arc<Users>,
     /// A digest of the entries that were looked at last, good or bad.
     seen: Option<digest::Digest>,
     /// Those entries are the table that is in force.
@@ -32,7 +33,7 @@ pub(crate) struct UserFeed {
 
 impl UserFeed {
     pub(crate) fn new(directory: PathBuf, publisher: Publisher, report: Report) -> Self {
-        Self { directory, publisher, report, seen: None, good: false }
+        Self { directory, publisher, report, users: Arc::new(Users::empty()), seen: None, good: false }
     }
 
     /// Reads once. Blocks; at the start this comes before anything is served.
@@ -56,7 +57,9 @@ impl UserFeed {
         match users_document::parse(&[Source { name: "", entries: &entries }]) {
             Ok(Loaded { users, warnings }) => {
                 self.count(&users);
-                self.publisher.users(Arc::new(users));
+                self.tell_revoked(&users);
+                self.users = Arc::new(users);
+                self.publisher.users(Arc::clone(&self.users));
                 self.good = true;
                 let first = self.report.read();
                 self.report.changed(first, &warnings);
@@ -87,6 +90,27 @@ impl UserFeed {
                 Ok(feed) => feed,
                 Err(_) => return,
             };
+        }
+    }
+
+    /// Whose tokens, all or some, are refused from now on.
+    fn tell_revoked(&self, next: &Users) {
+        for old in self.users.iter().filter(|user| user.is_active()) {
+            let reason = match next.find(old.name().as_bytes()) {
+                None => "user_removed",
+                Some(user) if !user.is_active() => "user_inactive",
+                Some(user) if old.passwords().iter().any(|entry| !user.has_credential(entry.credential())) => {
+                    "password_changed"
+                }
+                Some(user) if user.tokens_not_before() > old.tokens_not_before() => "logged_out",
+                Some(_) => continue,
+            };
+            self.report
+                .log
+                .event(Level::Info, EventName::Revocation, "tokens of a user are refused from now on")
+                .field("user", old.name())
+                .field("reason", reason)
+                .emit();
         }
     }
 

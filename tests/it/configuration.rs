@@ -168,3 +168,17 @@ async fn a_store_that_is_bad_at_the_start_is_no_reason_to_end() {
         assert_eq!(login.status, 503, "{file} {text}");
     }
 }
+
+#[tokio::test]
+async fn a_key_where_its_files_path_belongs_is_not_repeated() {
+    let body = "MHcCAQEEIExampleOfAPrivateKeyThatMustNotBeSeen";
+    for pem in [
+        format!("-----BEGIN EC PRIVATE KEY-----{body}-----END EC PRIVATE KEY-----"),
+        format!("-----BEGIN EC PRIVATE KEY-----\n{body}\n-----END EC PRIVATE KEY-----\n"),
+    ] {
+        let failed = Setup::new().variable("VESTIBULE_TLS_KEY", &pem).fails().await;
+        assert_eq!(failed.code, Some(64), "{}", failed.stderr);
+        assert!(!failed.stderr.contains("MHcC"), "{}", failed.stderr);
+        assert!(failed.line().contains("tls.key") && failed.line().contains("name the file"), "{}", failed.line());
+    }
+}

@@ -285,3 +285,35 @@ fn only_rules_need_a_path_with_one_reading() {
     let shadow = AccessPolicy::new(Vec::new(), Vec::new(), Mode::Shadow).unwrap();
     assert_eq!(shadow.mode(), Mode::Shadow);
 }
+
+#[test]
+fn what_resembles_an_authenticated_path_is_not_opened_by_a_later_rule() {
+    let rule = |matcher, methods: Option<&str>, effect| Rule {
+        matcher,
+        methods: methods.map(|method| vec![method.to_owned()]),
+        effect,
+    };
+    let policy = AccessPolicy::new(
+        Vec::new(),
+        vec![
+            rule(Matcher::Prefix("/admin".into()), None, Effect::Authenticated),
+            rule(Matcher::Path("/one".into()), Some("GET"), Effect::Authenticated),
+            rule(Matcher::Prefix("/admin/own".into()), None, Effect::Groups(vec!["Owner".into()])),
+            rule(Matcher::Prefix("/".into()), None, Effect::Anyone),
+        ],
+        Mode::Enforce,
+    )
+    .expect("good rules");
+    for (method, path) in
+        [("GET", "/admin"), ("GET", "/ADMIN"), ("GET", "/Admin/x"), ("GET", "/one"), ("GET", "/ONE/"), ("HEAD", "/one")]
+    {
+        assert_eq!(policy.decide_route(method, path), RouteRule::Authenticated, "{method} {path}");
+    }
+    assert_eq!(policy.decide_route("GET", "/admin/own"), RouteRule::Authenticated);
+    assert!(
+        matches!(policy.decide_route("GET", "/ADMIN/own"), RouteRule::Groups(_)),
+        "resembling exempts from nothing"
+    );
+    assert_eq!(policy.decide_route("POST", "/one"), RouteRule::Open);
+    assert_eq!(policy.decide_route("GET", "/administrator"), RouteRule::Open);
+}

@@ -183,3 +183,18 @@ async fn a_bad_new_version_leaves_the_last_good_one_in_force() {
     open.is_good().await;
     assert_eq!(open.vestibule.client().login("two", "two-new").await.status, 200);
 }
+
+#[tokio::test]
+async fn a_token_that_was_found_good_ends_with_its_key() {
+    let (_app, vestibule, key) = with_key("HS512", "{}").await;
+    let token = key.token(&crate::support::claims("admin"));
+    let mut connection = vestibule.client().connect().await;
+    let end = now() + 3;
+    let other = Jwk::fresh("HS512", "k2");
+    vestibule.keys(&[key.with(&json!({"exp": end})), other]).await;
+    assert_eq!(connection.send(get("/x").bearer(&token)).await.status, 200);
+    while now() < end {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(connection.send(get("/x").bearer(&token)).await.status, 401);
+}

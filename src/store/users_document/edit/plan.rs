@@ -131,11 +131,13 @@ impl<'a> Stored<'a> {
             Change::Enable { name } => self.set(name, |user| user.disabled = false),
             Change::Logout { name, now } => {
                 let next = Time::at(now.saturating_add(1));
-                self.set(name, |user| {
+                let again = Time::at(now.saturating_add(2));
+                self.set(name, |user| match user.tokens_not_before {
+                    // Tokens of the rest of this second carry the time of the logout that stands already.
+                    Some(at) if at.0 == next.0 => user.tokens_not_before = Some(again),
                     // A later time that stands already refuses no fewer tokens.
-                    if user.tokens_not_before.is_none_or(|at| at.0 < next.0) {
-                        user.tokens_not_before = Some(next);
-                    }
+                    Some(at) if at.0 > next.0 => {}
+                    _ => user.tokens_not_before = Some(next),
                 })
             }
             Change::Remove { name } => {
