@@ -35,12 +35,7 @@ closed_set! {
     EventName {
         Access = "access",
         AcceptFailed = "accept_failed",
-        CertificateExpiring = "certificate_expiring",
-        CertificateRenewed = "certificate_renewed",
-        ClockSkew = "clock_skew",
         ConfigWarning = "config_warning",
-        ConnectionFailed = "connection_failed",
-        HandshakeFailed = "handshake_failed",
         Listening = "listening",
         LogDropped = "log_dropped",
         Login = "login",
@@ -52,13 +47,10 @@ closed_set! {
         Revocation = "revocation",
         Rotation = "rotation",
         ShadowRefusal = "shadow_refusal",
-        Shutdown = "shutdown",
-        Started = "started",
         Stopped = "stopped",
         StoreFailed = "store_failed",
         StoreRecovered = "store_recovered",
         TunnelEnded = "tunnel_ended",
-        UpstreamExposed = "upstream_exposed",
         UpstreamFailed = "upstream_failed",
         UserUnusable = "user_unusable",
     }
@@ -77,7 +69,6 @@ impl EventName {
                 | Self::Rotation
                 | Self::Revocation
                 | Self::Reload
-                | Self::CertificateRenewed
         )
     }
 }

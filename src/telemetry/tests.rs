@@ -124,14 +124,14 @@ fn a_level_that_is_off_writes_nothing() {
         let text = written(Settings { format: Format::Json, level, access: true }, |logger| {
             for level in Level::ALL {
                 assert_eq!(logger.enabled(*level), *level <= logger.settings.level);
-                logger.event(*level, EventName::Started, "up").emit();
+                logger.event(*level, EventName::Listening, "up").emit();
             }
         });
         assert_eq!(text.lines().count(), lines, "{level:?}");
     }
     let disabled = Logger::disabled();
     assert!(!disabled.enabled(Level::Error) && disabled.flush(Duration::ZERO));
-    disabled.event(Level::Error, EventName::Started, "up").emit();
+    disabled.event(Level::Error, EventName::Listening, "up").emit();
 }
 
 fn request() -> Access<'static> {
