@@ -17,7 +17,6 @@ mod users;
 
 use std::ffi::OsStr;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Command;
 
@@ -88,11 +87,6 @@ fn command() -> Command {
 fn called_as(command: Command, program: &OsStr) -> Command {
     let plugin = program.to_string_lossy().ends_with("kubectl-vestibule");
     command.bin_name(if plugin { "kubectl vestibule" } else { "vestibule" })
-}
-
-/// Seconds since the epoch.
-fn epoch() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]

@@ -7,11 +7,11 @@ mod welcome;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use self::files::Files;
 use self::welcome::{Application, Welcome};
 use crate::app::{self, StartError};
+use crate::clock::epoch;
 use crate::config::{self, Config, Loaded, Setting};
 use crate::server::Listener;
 use crate::store::tls_material;
@@ -42,7 +42,7 @@ pub(crate) fn run(options: Options) -> Result<u8, StartError> {
     check(&loaded.config)?;
 
     let hosts = hosts(loaded.config.listen);
-    let files = Files::plan(&dir.path, &hosts, now()).map_err(StartError::Config)?;
+    let files = Files::plan(&dir.path, &hosts, epoch()).map_err(StartError::Config)?;
     files.write().map_err(StartError::Runtime)?;
     let welcome = Welcome {
         program,
@@ -189,11 +189,6 @@ fn print(text: &str) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
-}
-
-/// Seconds since the epoch.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 #[cfg(test)]

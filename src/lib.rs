@@ -5,6 +5,7 @@ mod app;
 pub mod auth;
 mod check;
 mod cli;
+mod clock;
 pub mod config;
 mod dev;
 pub mod exposure;

@@ -105,9 +105,8 @@ impl Paths {
             }
         };
         let chain = pair.cert_chain.iter().chain(&client_ca);
-        let mut seen: Vec<Vec<u8>> = chain.map(|certificate| certificate.to_vec()).collect();
         // A key that was replaced under the same certificate is the same key, or it would not fit.
-        seen.shrink_to_fit();
+        let seen: Vec<Vec<u8>> = chain.map(|certificate| certificate.to_vec()).collect();
         let facts = pair.cert_chain.first().and_then(|leaf| CertificateFacts::of(leaf.clone()).ok());
         let options = TlsOptions { min_version: self.tls.min_version, client_ca, client_auth };
         Ok(Made { config: server_config(&pair, &options)?, seen, not_after: facts.map_or(0, |facts| facts.not_after) })

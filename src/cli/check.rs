@@ -6,9 +6,10 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::json;
 
 use super::output::{self, Format};
-use super::{Failure, epoch, settings_args};
+use super::{Failure, settings_args};
 use crate::app;
 use crate::check::{Finding, Severity, findings};
+use crate::clock::epoch;
 use crate::config::Config;
 
 pub(super) fn command() -> Command {

@@ -4,14 +4,15 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 
+use super::Failure;
 use super::output::{self, Format};
 use super::settings;
 use super::target::{Ring, Target, dir_arg};
-use super::{Failure, epoch};
 use crate::app;
 use crate::auth::keys::{Algorithm, Key, KeyRing};
 use crate::auth::names;
 use crate::auth::rotation::{self, Idle, Plan, Policy};
+use crate::clock::epoch;
 
 pub(super) fn command() -> Command {
     Command::new("keys")

@@ -8,12 +8,13 @@ use serde_json::{Map, Value, json};
 
 use super::output::{self, Format};
 use super::target::{Target, dir_arg};
-use super::{Failure, epoch, settings, span};
+use super::{Failure, settings, span};
 use crate::app;
 use crate::auth::access::{AccessPolicy, Mode, RouteRule};
 use crate::auth::names;
 use crate::auth::token::{MAX_TOKEN, Unverified, decode_unverified};
 use crate::auth::users::{User, UserState};
+use crate::clock::epoch;
 use crate::config::{self, Config};
 use crate::gate::{Access, Gate, IdentityHeaders, Trust, TunnelLife, group_names};
 use crate::login::{Grant, TokenSettings, mint};

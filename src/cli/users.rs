@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use super::output::{self, Format};
 use super::prompt::{self, NewPassword};
 use super::target::{Target, dir_arg};
-use super::{Failure, epoch, span};
+use super::{Failure, span};
 use crate::auth::names;
 use crate::auth::password::{Work, hash};
 use crate::auth::users::{PasswordEntry, User, UserState};
+use crate::clock::epoch;
 use crate::store::users_document::MAX_DOCUMENT_BYTES;
 use crate::store::users_document::edit::Change;
 

@@ -9,7 +9,7 @@ use super::trust::Trust;
 use crate::auth::claims::Claims;
 use crate::auth::keys::Key;
 use crate::auth::password::CredentialId;
-use crate::auth::token::{self, Expected};
+use crate::auth::token::{self, Expected, TokenError};
 use crate::auth::users::User;
 
 /// A token's claims and the present state of its user.
@@ -50,9 +50,9 @@ impl Identity {
     /// Neither the token nor its key is over: nothing else changes without a new version of what it was verified on.
     pub(super) fn still_good(&self, now: u64) -> Result<(), InvalidToken> {
         if self.key_end.is_some_and(|end| end <= now) {
-            Err(InvalidToken::UnknownKey)
+            Err(InvalidToken::Token(TokenError::UnknownKey))
         } else if self.claims.exp <= now {
-            Err(InvalidToken::Expired)
+            Err(InvalidToken::Token(TokenError::Expired))
         } else {
             Ok(())
         }

@@ -17,13 +17,8 @@ pub(crate) enum Refusal {
 /// What is wrong with a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InvalidToken {
-    Malformed,
-    UnknownKey,
-    BadSignature,
-    BadClaims,
-    Expired,
-    WrongIssuer,
-    WrongAudience,
+    /// The token itself is no good.
+    Token(TokenError),
     /// The user is not there, or disabled.
     UserInactive,
     /// The password that it was got with no longer stands.
@@ -61,13 +56,7 @@ impl Refusal {
 impl InvalidToken {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Malformed => "malformed",
-            Self::UnknownKey => "unknown_key",
-            Self::BadSignature => "bad_signature",
-            Self::BadClaims => "bad_claims",
-            Self::Expired => "expired",
-            Self::WrongIssuer => "wrong_issuer",
-            Self::WrongAudience => "wrong_audience",
+            Self::Token(error) => error.as_str(),
             Self::UserInactive => "user_inactive",
             Self::PasswordChanged => "password_changed",
             Self::LoggedOut => "logged_out",
@@ -77,14 +66,6 @@ impl InvalidToken {
 
 impl From<TokenError> for InvalidToken {
     fn from(error: TokenError) -> Self {
-        match error {
-            TokenError::Malformed => Self::Malformed,
-            TokenError::UnknownKey => Self::UnknownKey,
-            TokenError::BadSignature => Self::BadSignature,
-            TokenError::BadClaims => Self::BadClaims,
-            TokenError::Expired => Self::Expired,
-            TokenError::WrongIssuer => Self::WrongIssuer,
-            TokenError::WrongAudience => Self::WrongAudience,
-        }
+        Self::Token(error)
     }
 }

@@ -10,7 +10,9 @@ use super::exchange::{Exchange, ReplyBody};
 use super::peer::Peer;
 use super::reply;
 use super::tunnel::Tunnel;
-use super::worker::{self, Worker};
+use super::worker::Worker;
+use crate::auth::token::TokenError;
+use crate::clock::epoch;
 use crate::gate::{Asked, Credentials, InvalidToken, Permit, Refusal, Refused, Trust, credentials};
 use crate::metrics::Outcome;
 use crate::proxy::{Answer, Failure};
@@ -64,12 +66,12 @@ async fn judge(
     let asked = Asked { method: request.method(), uri: request.uri(), headers: request.headers(), had_fragment };
     let once = || {
         let trust = worker.trust();
-        let judged = worker.gate.judge(&trust, &asked, worker::epoch());
+        let judged = worker.gate.judge(&trust, &asked, epoch());
         (trust, judged)
     };
     let (trust, judged) = once();
     let refusal = judged.as_ref().map_or_else(|refused| Some(refused.why), Permit::would_have_been);
-    if refusal == Some(Refusal::Invalid(InvalidToken::UnknownKey))
+    if refusal == Some(Refusal::Invalid(InvalidToken::Token(TokenError::UnknownKey)))
         && let Credentials::Token(token) = credentials(request.headers())
         && worker.reread_for(token, &trust).await
     {

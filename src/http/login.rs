@@ -9,9 +9,10 @@ use super::credentials::{self, Credentials, Malformed};
 use super::dialect::{self, NoToken};
 use super::exchange::Exchange;
 use super::peer::Peer;
+use super::refresh;
 use super::worker::Worker;
-use super::{refresh, worker};
 use crate::auth::throttle::Source;
+use crate::clock::epoch;
 use crate::login::{self, Grant, Minted, Verdict};
 use crate::metrics::{AuthorizeOutcome, Dialect};
 use crate::telemetry::{EventName, Level};
@@ -79,12 +80,12 @@ async fn login(
     if !trust.users_known {
         return Err(NoToken::NoUsers);
     }
-    if trust.ring.signer(worker::epoch(), worker.tokens.ttl).is_none() {
+    if trust.ring.signer(epoch(), worker.tokens.ttl).is_none() {
         return Err(NoToken::NoSigner);
     }
     match worker.desk.attempt(&name, password, Source::from(exchange.source)).await {
         Verdict::Granted { user, credential } => {
-            let now = worker::epoch();
+            let now = epoch();
             let grant = Grant { credential: Some(credential), auth_time: now, ttl, not_after: None };
             // The ring as it stands now: it may have changed while the password was checked.
             login::mint(&worker.trust().ring, &user, grant, &worker.tokens, now).map_err(|_| NoToken::NoSigner)

@@ -5,7 +5,9 @@ use http::HeaderMap;
 use super::credentials::{self, Malformed};
 use super::dialect::NoToken;
 use super::exchange::Exchange;
-use super::worker::{self, Worker};
+use super::worker::Worker;
+use crate::auth::token::TokenError;
+use crate::clock::epoch;
 use crate::gate::{self, Credentials, InvalidToken};
 use crate::login::{self, Grant, Minted};
 
@@ -23,10 +25,11 @@ pub(super) async fn token(
         Credentials::None => return Err(NoToken::Unauthorized),
         Credentials::Several => return Err(NoToken::Malformed("More than one Authorization header")),
     };
-    let now = worker::epoch();
+    let now = epoch();
     let mut trust = worker.trust();
     let mut identified = worker.gate.identify(&trust, token, now);
-    if matches!(identified, Err(InvalidToken::UnknownKey)) && worker.reread_for(token, &trust).await {
+    if matches!(identified, Err(InvalidToken::Token(TokenError::UnknownKey))) && worker.reread_for(token, &trust).await
+    {
         trust = worker.trust();
         identified = worker.gate.identify(&trust, token, now);
     }

@@ -13,7 +13,8 @@ use tokio::time::Instant;
 
 use super::exchange::Exchange;
 use super::peer::Peer;
-use super::worker::{self, Worker};
+use super::worker::Worker;
+use crate::clock::epoch;
 use crate::gate::{Permit, TunnelLife};
 use crate::shutdown::Phase;
 use crate::telemetry::{EventName, Level};
@@ -74,7 +75,7 @@ impl Tunnel {
         let mut key_end = None;
         loop {
             let current = std::sync::Arc::clone(&trust.borrow_and_update());
-            let now = worker::epoch();
+            let now = epoch();
             // A key that ran out as planned and was dropped afterwards is not a revoked one.
             let key = self.permit.identity().and_then(|identity| current.ring.find(&identity.kid));
             key_end = key.map_or(key_end, |key| key.exp());

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use http::HeaderValue;
 use ipnet::IpNet;
@@ -97,9 +97,4 @@ impl Worker {
             .field("request_id", request_id.as_bytes())
             .emit();
     }
-}
-
-/// Seconds since the epoch.
-pub(crate) fn epoch() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

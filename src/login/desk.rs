@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
@@ -14,6 +14,7 @@ use crate::auth::throttle::{
     AttemptDigest, AttemptId, Decision, Outcome, Policy, Source, Throttle, Ticket, Woken, retry_after_seconds,
 };
 use crate::auth::users::{PasswordCheck, User};
+use crate::clock::epoch;
 use crate::gate::Trust;
 
 /// Sources that have logged in are favoured for this long.
@@ -287,10 +288,6 @@ impl Drop for Leaving<'_> {
             self.desk.leave(self.id);
         }
     }
-}
-
-fn epoch() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]

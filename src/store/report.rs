@@ -1,8 +1,8 @@
 //! What a store's health looks like from outside: metrics, readiness and audit events, one way for users and keys.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::clock::epoch;
 use crate::metrics::{Metrics, ReloadResult, ReloadTarget, StoreErrorReason, StoreName};
 use crate::readiness::Readiness;
 use crate::store::read_error::Reason;
@@ -114,9 +114,4 @@ impl From<Reason> for StoreErrorReason {
             Reason::Unavailable => Self::Unavailable,
         }
     }
-}
-
-/// Seconds since the epoch.
-pub(super) fn epoch() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
