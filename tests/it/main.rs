@@ -15,6 +15,8 @@ mod reload;
 mod requests;
 mod shutdown;
 mod smoke;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "shared with tests/attacks, which uses the rest")]
 mod support;
 mod tokens;
 mod tunnels;

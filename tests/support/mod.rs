@@ -8,6 +8,7 @@ mod certificates;
 mod client;
 mod http2;
 mod metrics;
+mod process;
 mod setup;
 mod tokens;
 mod users;

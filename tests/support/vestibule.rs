@@ -8,7 +8,7 @@ use std::process::{Child, ExitStatus};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
@@ -20,7 +20,7 @@ use super::{Client, Head, Jwk, Metrics, eventually, password_of};
 pub(crate) struct Vestibule {
     pub(crate) listen: SocketAddr,
     pub(crate) admin: SocketAddr,
-    child: Child,
+    pub(super) child: Child,
     lines: Lines,
     setup: Setup,
 }
@@ -141,8 +141,7 @@ impl Vestibule {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).expect("the process is there");
+        kill_process(self.pid(), signal).expect("the process is there");
     }
 
     /// Ends it as Kubernetes does and returns its exit code.

@@ -1,0 +1,17 @@
+//! Attacks, faults and races, from outside: the real binary, real sockets, real TLS. Each test has the machine for
+//! itself, tells what it measured with [`figures::figure`], and takes its full counts from `tests/long`.
+
+mod descriptors;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+mod figures;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "shared with tests/it, which uses the rest")]
+mod support;
+
+/// Held by a test from its first line to its last: no other one runs meanwhile.
+async fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::const_new(());
+    ALONE.lock().await
+}
