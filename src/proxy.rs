@@ -17,5 +17,5 @@ pub(crate) use forward::{Answer, Failure, Forwarder};
 pub(crate) use headers::{Hop, X_REQUEST_ID};
 pub(crate) use in_flight::InFlight;
 pub(crate) use pool::Pool;
-pub(crate) use request_body::BodyProgress;
+pub(crate) use request_body::{BodyProgress, Broken};
 pub(crate) use target::Deadlines;

@@ -15,7 +15,7 @@ use crate::auth::token::TokenError;
 use crate::clock::epoch;
 use crate::gate::{Asked, Credentials, InvalidToken, Permit, Refusal, Refused, Trust, credentials};
 use crate::metrics::Outcome;
-use crate::proxy::{Answer, Failure};
+use crate::proxy::{Answer, Broken, Failure};
 use crate::telemetry::{EventName, Level};
 
 /// Answers with what the application says, or with why it was not asked.
@@ -30,14 +30,14 @@ pub(super) async fn serve(
         Ok(permit) => permit,
         Err(Refused { why, identity }) => {
             exchange.identity = identity;
-            audit_refusal(&peer, why, EventName::Refusal, &exchange);
+            audit_refusal(&peer, reply::audited(why), EventName::Refusal, &exchange);
             return exchange.replied(reply::refused(why));
         }
     };
     exchange.identity = permit.identity().cloned();
     exchange.outcome = match permit.would_have_been() {
         Some(refusal) => {
-            audit_refusal(&peer, refusal, EventName::ShadowRefusal, &exchange);
+            audit_refusal(&peer, reply::audited(refusal), EventName::ShadowRefusal, &exchange);
             reply::outcome(refusal)
         }
         None if permit.is_open() => Outcome::Open,
@@ -52,7 +52,7 @@ pub(super) async fn serve(
             worker.metrics.upstream_answered(answer.waited);
             deliver(&peer, answer, permit, exchange)
         }
-        Err(failure) => not_answered(worker, &failure, exchange),
+        Err(failure) => not_answered(&peer, &failure, exchange),
     }
 }
 
@@ -89,33 +89,39 @@ fn deliver(peer: &Rc<Peer>, answer: Answer, permit: Permit, exchange: Box<Exchan
     exchange.answered(answer.response, outcome)
 }
 
-fn not_answered(worker: &Worker, failure: &Failure, exchange: Box<Exchange>) -> Response<ReplyBody> {
-    if let Failure::Upstream { reason, detail } = failure {
-        worker.metrics.upstream_error(*reason);
-        worker
-            .log
-            .event(Level::Warn, EventName::UpstreamFailed, "the application gave no answer")
-            .field("reason", *reason)
-            .field("detail", detail.as_str())
-            .field("request_id", exchange.request_id.as_bytes())
-            .emit();
-    }
-    match reply::failed(failure) {
-        // In shadow mode the refusal that would have been counts.
-        Some(reply) if matches!(exchange.outcome, Outcome::Forwarded | Outcome::Open) => exchange.replied(reply),
-        Some(reply) => {
-            let outcome = exchange.outcome;
-            exchange.answered(reply.response, outcome)
+fn not_answered(peer: &Peer, failure: &Failure, mut exchange: Box<Exchange>) -> Response<ReplyBody> {
+    let worker = &peer.worker;
+    let reply = reply::failed(failure);
+    let refused = |reason| audit_refusal(peer, (reply.outcome, reason), EventName::Refusal, &exchange);
+    match failure {
+        Failure::Upstream { reason, detail } => {
+            worker.metrics.upstream_error(*reason);
+            worker
+                .log
+                .event(Level::Warn, EventName::UpstreamFailed, "the application gave no answer")
+                .field("reason", *reason)
+                .field("detail", detail.as_str())
+                .field("request_id", exchange.request_id.as_bytes())
+                .emit();
         }
-        None => {
-            // Nobody reads this; the client is gone.
-            exchange.replied(reply::broken_off())
-        }
+        Failure::TooLarge => refused("body_too_large"),
+        Failure::Overloaded => refused("overloaded"),
+        Failure::Body(Broken::Malformed) => refused("malformed_body"),
+        Failure::Body(Broken::ClientLeft) => exchange.client_left(),
     }
+    // In shadow mode the refusal that would have been counts.
+    let counts = matches!(exchange.outcome, Outcome::Forwarded | Outcome::Open);
+    let outcome = if counts { reply.outcome } else { exchange.outcome };
+    exchange.answered(reply.response, outcome)
 }
 
-/// A refusal is an audit event; in shadow mode it says that the request went through.
-pub(super) fn audit_refusal(peer: &Peer, refusal: Refusal, event: EventName, exchange: &Exchange) {
+/// A refusal is an audit event, with how it counts and why; in shadow mode it says that the request went through.
+pub(super) fn audit_refusal(
+    peer: &Peer,
+    (outcome, reason): (Outcome, &'static str),
+    event: EventName,
+    exchange: &Exchange,
+) {
     let message = match event {
         EventName::ShadowRefusal => "a request would have been refused",
         _ => "a request was refused",
@@ -124,8 +130,8 @@ pub(super) fn audit_refusal(peer: &Peer, refusal: Refusal, event: EventName, exc
     peer.worker
         .log
         .event(Level::Info, event, message)
-        .field("outcome", reply::outcome(refusal))
-        .field("reason", refusal.as_str())
+        .field("outcome", outcome)
+        .field("reason", reason)
         .field("user", identity.map(|identity| identity.user.name()))
         .field("kid", identity.map(|identity| &*identity.kid))
         .field("jti", identity.map(|identity| identity.claims.jti.as_str()))

@@ -6,14 +6,15 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 
+use crate::proxy::Broken;
+
 /// Why a small body could not be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unread {
     TooLarge,
     /// It did not come in time.
     TimedOut,
-    /// The client broke off, or its framing is broken.
-    Broken,
+    Broken(Broken),
 }
 
 /// The whole body; `limit` in bytes.
@@ -24,7 +25,7 @@ pub(super) async fn read(body: Incoming, limit: usize, deadline: Duration) -> Re
     match tokio::time::timeout(deadline, Limited::new(body, limit).collect()).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unread::TooLarge),
-        Ok(Err(_)) => Err(Unread::Broken),
+        Ok(Err(error)) => Err(Unread::Broken(error.downcast_ref().map_or(Broken::Malformed, Broken::from))),
         Err(_) => Err(Unread::TimedOut),
     }
 }

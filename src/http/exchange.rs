@@ -44,7 +44,9 @@ pub(crate) struct Exchange {
     pub(super) login_user: Option<String>,
     pub(super) outcome: Outcome,
     pub(super) upstream: Option<Duration>,
-    status: u16,
+    /// What was sent; `None`: nobody was there to read it.
+    status: Option<u16>,
+    client_left: bool,
     bytes_out: u64,
 }
 
@@ -71,7 +73,8 @@ impl Exchange {
             login_user: None,
             outcome,
             upstream: None,
-            status: CLIENT_LEFT,
+            status: None,
+            client_left: false,
             bytes_out: 0,
         })
     }
@@ -82,6 +85,11 @@ impl Exchange {
         if matches!(self.outcome, Outcome::Forwarded | Outcome::Open) {
             self.outcome = Outcome::UpstreamError;
         }
+    }
+
+    /// Whatever is answered from here on, nobody reads it.
+    pub(super) fn client_left(&mut self) {
+        self.client_left = true;
     }
 
     pub(super) fn method(&self) -> &Method {
@@ -98,8 +106,10 @@ impl Exchange {
         response: Response<impl Into<Source>>,
         outcome: Outcome,
     ) -> Response<ReplyBody> {
-        self.outcome = outcome;
-        self.status = response.status().as_u16();
+        if !self.client_left {
+            self.outcome = outcome;
+            self.status = Some(response.status().as_u16());
+        }
         let (mut head, source) = response.into_parts();
         let mut source = source.into();
         if let (&Method::HEAD, Source::Full(bytes)) = (&self.method, &mut source) {
@@ -120,7 +130,8 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let worker = &self.peer.worker;
         let took = self.started.elapsed();
-        worker.metrics.request(self.outcome, self.status, took);
+        let status = self.status.unwrap_or(CLIENT_LEFT);
+        worker.metrics.request(self.outcome, status, took);
         if worker.log.access_enabled() {
             let user = self.identity.as_ref().map(|identity| identity.user.name()).or(self.login_user.as_deref());
             worker.log.access(&telemetry::Access {
@@ -131,7 +142,7 @@ impl Drop for Exchange {
                     Version::HTTP_10 => "HTTP/1.0",
                     _ => "HTTP/1.1",
                 },
-                status: self.status,
+                status,
                 outcome: self.outcome,
                 bytes_in: self.progress.bytes.get(),
                 bytes_out: self.bytes_out,

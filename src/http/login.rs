@@ -15,6 +15,7 @@ use crate::auth::throttle::Source;
 use crate::clock::epoch;
 use crate::login::{self, Grant, Minted, Verdict};
 use crate::metrics::{AuthorizeOutcome, Dialect};
+use crate::proxy::Broken;
 use crate::telemetry::{EventName, Level};
 
 /// Bytes of a login's body.
@@ -55,7 +56,12 @@ async fn token(
     let body = body::read(body, MAX_BODY, worker.login_deadline).await.map_err(|unread| match unread {
         Unread::TooLarge => NoToken::TooLarge,
         Unread::TimedOut => NoToken::TimedOut,
-        Unread::Broken => NoToken::Malformed("The body broke off"),
+        Unread::Broken(broken) => {
+            if broken == Broken::ClientLeft {
+                exchange.client_left();
+            }
+            NoToken::Malformed("The body broke off")
+        }
     })?;
     exchange.progress.bytes.set(body.len() as u64);
     match dialect {

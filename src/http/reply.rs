@@ -76,6 +76,11 @@ pub(super) fn outcome(refusal: Refusal) -> Outcome {
     }
 }
 
+/// How a refusal counts, and its reason, for the audit trail.
+pub(super) fn audited(refusal: Refusal) -> (Outcome, &'static str) {
+    (outcome(refusal), refusal.as_str())
+}
+
 fn explain(bad: BadRequest) -> &'static str {
     match bad {
         BadRequest::SeveralAuthorizations => "More than one Authorization header",
@@ -87,10 +92,10 @@ fn explain(bad: BadRequest) -> &'static str {
     }
 }
 
-/// The answer where the application gave none; `None`: the client has left.
-pub(super) fn failed(failure: &Failure) -> Option<Reply> {
+/// The answer where the application gave none.
+pub(super) fn failed(failure: &Failure) -> Reply {
     let (response, outcome) = match failure {
-        Failure::ClientLeft => return None,
+        Failure::Body(_) => (message(StatusCode::BAD_REQUEST, "The request body is malformed"), Outcome::BadRequest),
         Failure::TooLarge => (message(StatusCode::PAYLOAD_TOO_LARGE, "Request body too large"), Outcome::BadRequest),
         Failure::Overloaded => {
             let mut response = message(StatusCode::SERVICE_UNAVAILABLE, "Too many requests at the application");
@@ -112,12 +117,7 @@ pub(super) fn failed(failure: &Failure) -> Option<Reply> {
             (response, Outcome::UpstreamError)
         }
     };
-    Some(Reply::new(response, outcome))
-}
-
-/// The client broke off in its body, or its framing is broken.
-pub(super) fn broken_off() -> Reply {
-    Reply::new(message(StatusCode::BAD_REQUEST, "The request body broke off"), Outcome::BadRequest)
+    Reply::new(response, outcome)
 }
 
 /// 431 (RFC 6585, section 5).

@@ -44,11 +44,13 @@ async fn serve(peer: Rc<Peer>, mut request: Request<Incoming>) -> Response<Reply
 
     // HTTP/1.1's heads are bounded while they are read.
     if request.version() == Version::HTTP_2 && head::size(&request) > worker.header_bytes {
-        return exchange.replied(reply::head_too_large());
+        let reply = reply::head_too_large();
+        application::audit_refusal(&peer, (reply.outcome, "head_too_large"), EventName::Refusal, &exchange);
+        return exchange.replied(reply);
     }
     if let Some(fault) = head::fault(&request) {
         let refusal = Refusal::BadRequest(fault);
-        application::audit_refusal(&peer, refusal, EventName::Refusal, &exchange);
+        application::audit_refusal(&peer, reply::audited(refusal), EventName::Refusal, &exchange);
         return exchange.replied(reply::refused(refusal));
     }
     match route {

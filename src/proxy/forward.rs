@@ -19,7 +19,7 @@ use super::expect::{self, Release};
 use super::headers::{self, Hop};
 use super::in_flight::{InFlight, Overloaded, Place};
 use super::pool::{Connection, Link, Pool};
-use super::request_body::{BodyProgress, RequestBody};
+use super::request_body::{BodyProgress, Broken, RequestBody};
 use crate::gate::{IdentityHeaders, Permit};
 use crate::metrics::UpstreamErrorReason;
 
@@ -41,8 +41,8 @@ pub(crate) enum Failure {
     TooLarge,
     /// No place at the application.
     Overloaded,
-    /// The client broke off in its own body; nobody is left to answer.
-    ClientLeft,
+    /// The client's own body broke.
+    Body(Broken),
     /// The application could not be reached, or did not answer as HTTP asks.
     Upstream { reason: UpstreamErrorReason, detail: String },
 }
@@ -269,8 +269,8 @@ fn unsuccessful(error: Option<TrySendError<Request<RequestBody>>>, answered: boo
     if progress.too_large.get() {
         return Sent::Failed(Failure::TooLarge);
     }
-    if progress.broken.get() {
-        return Sent::Failed(Failure::ClientLeft);
+    if let Some(broken) = progress.broken.get() {
+        return Sent::Failed(Failure::Body(broken));
     }
     let error = error.error();
     if error.is_parse() || error.is_parse_too_large() {

@@ -1,6 +1,7 @@
 //! A request's body on its way to the application: bounded, counted, its trailers stripped, held back where asked.
 
 use std::cell::Cell;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,8 +22,27 @@ pub(crate) struct BodyProgress {
     pub(crate) too_large: Cell<bool>,
     /// The last byte has been handed over.
     pub(crate) ended: Cell<bool>,
-    /// The client broke off.
-    pub(crate) broken: Cell<bool>,
+    /// Nothing more can come of it, and why.
+    pub(crate) broken: Cell<Option<Broken>>,
+}
+
+/// How a request's body ends that never comes to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// Its framing is wrong (RFC 9112, section 7.1).
+    Malformed,
+    /// The client has left in the middle of it.
+    ClientLeft,
+}
+
+impl From<&hyper::Error> for Broken {
+    fn from(error: &hyper::Error) -> Self {
+        let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+        match io.map(io::Error::kind) {
+            Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Self::Malformed,
+            _ => Self::ClientLeft,
+        }
+    }
 }
 
 pub(crate) struct RequestBody {
@@ -97,8 +117,8 @@ impl Body for RequestBody {
                 this.progress.ended.set(true);
                 Poll::Ready(None)
             }
-            Some(Err(_)) => {
-                this.progress.broken.set(true);
+            Some(Err(error)) => {
+                this.progress.broken.set(Some(Broken::from(&error)));
                 Poll::Ready(Some(Err(BodyEnd::ClientBroke)))
             }
             Some(Ok(mut frame)) => {

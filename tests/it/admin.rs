@@ -1,5 +1,6 @@
 //! What the admin listener and the log tell.
 
+mod audit;
 mod endpoints;
 mod logs;
 mod metrics;
