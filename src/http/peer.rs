@@ -59,7 +59,7 @@ impl HeadRefused for RefusedHead {
         self.log
             .event(Level::Info, EventName::Refusal, "a request head was refused")
             .field("outcome", Outcome::BadRequest)
-            .field("reason", "malformed_head")
+            .field("reason", if matches!(status, 414 | 431) { "head_too_large" } else { "malformed_head" })
             .field("status", status)
             .field("source", self.ip)
             .emit();
