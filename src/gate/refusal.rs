@@ -35,6 +35,8 @@ pub(crate) enum BadRequest {
     AmbiguousPath,
     /// No `Host`, or several, or one that is not the request target's (RFC 9112, section 3.2).
     Host,
+    /// A length beside `chunked`, or another coding (RFC 9112, section 6.3).
+    Framing,
     /// `CONNECT`: this is no forward proxy.
     Method,
 }
@@ -48,6 +50,7 @@ impl Refusal {
             Self::BadRequest(BadRequest::SeveralAuthorizations) => "several_authorization_headers",
             Self::BadRequest(BadRequest::AmbiguousPath) => "ambiguous_path",
             Self::BadRequest(BadRequest::Host) => "bad_host",
+            Self::BadRequest(BadRequest::Framing) => "ambiguous_framing",
             Self::BadRequest(BadRequest::Method) => "bad_method",
         }
     }

@@ -25,7 +25,7 @@ pub(super) async fn serve(
     mut exchange: Box<Exchange>,
 ) -> Response<ReplyBody> {
     let worker = &peer.worker;
-    let (trust, judged) = judge(worker, &request, exchange.had_fragment).await;
+    let (trust, judged) = judge(worker, &request, exchange.hidden.fragment).await;
     let permit = match judged {
         Ok(permit) => permit,
         Err(Refused { why, identity }) => {

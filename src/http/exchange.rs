@@ -19,7 +19,7 @@ use crate::auth::uuid;
 use crate::gate::Identity;
 use crate::metrics::Outcome;
 use crate::proxy::{AnswerBody, BodyProgress, X_REQUEST_ID};
-use crate::server::ServingGuard;
+use crate::server::{Hidden, ServingGuard};
 use crate::telemetry;
 
 /// nginx's code for a client that left before its answer; nothing was sent.
@@ -36,8 +36,7 @@ pub(crate) struct Exchange {
     pub(super) request_id: HeaderValue,
     /// Where the request comes from, as far as trusted proxies tell.
     pub(super) source: IpAddr,
-    /// The HTTP library has cut the target off at a `#`.
-    pub(super) had_fragment: bool,
+    pub(super) hidden: Hidden,
     pub(super) progress: Rc<BodyProgress>,
     pub(super) identity: Option<Rc<Identity>>,
     /// Who logged in, where that was what the request was for.
@@ -67,7 +66,7 @@ impl Exchange {
             version: request.version(),
             request_id,
             source: peer.source(request.headers()),
-            had_fragment: peer.activity.take_fragment(),
+            hidden: peer.activity.take_hidden(),
             progress: Rc::default(),
             identity: None,
             login_user: None,

@@ -1,17 +1,29 @@
 //! What a request's head must be before anyone looks at who sent it.
 
-use http::header::HOST;
+use http::header::{HOST, TRANSFER_ENCODING};
 use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Uri, Version};
 
 use crate::gate::BadRequest;
+use crate::server::Hidden;
 
 /// The host that is asked for must be known and one (RFC 9112, section 3.2; RFC 9113, section 8.3.1).
-pub(super) fn fault<B>(request: &Request<B>) -> Option<BadRequest> {
+pub(super) fn fault<B>(request: &Request<B>, hidden: Hidden) -> Option<BadRequest> {
     if request.method() == Method::CONNECT {
         return Some(BadRequest::Method);
     }
+    if !is_framed_once(request.headers(), hidden) {
+        return Some(BadRequest::Framing);
+    }
     (!host_is_plain(request.version(), request.uri(), request.headers())).then_some(BadRequest::Host)
+}
+
+/// One `chunked` and nothing else, or a length (RFC 9112, sections 6.1 and 6.3); the HTTP library takes away the length
+/// beside a `Transfer-Encoding`, and other codings before `chunked` are nothing that goes on to the application.
+fn is_framed_once(headers: &HeaderMap, hidden: Hidden) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return true };
+    codings.next().is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked") && !hidden.length
 }
 
 fn host_is_plain(version: Version, uri: &Uri, headers: &HeaderMap) -> bool {
@@ -62,7 +74,7 @@ mod tests {
         for host in hosts {
             builder = builder.header(HOST, *host);
         }
-        fault(&builder.body(()).expect("a request"))
+        fault(&builder.body(()).expect("a request"), Hidden::default())
     }
 
     #[test]
@@ -93,8 +105,31 @@ mod tests {
     }
 
     #[test]
+    fn one_framing_and_no_other() {
+        for (codings, length, good) in [
+            (&[][..], false, true),
+            (&[], true, true),
+            (&["chunked"], false, true),
+            (&["CHUNKED"], false, true),
+            (&["chunked"], true, false),
+            (&["gzip, chunked"], false, false),
+            (&["gzip", "chunked"], false, false),
+            (&["chunked", "chunked"], false, false),
+            (&["chunked;q=1"], false, false),
+        ] {
+            let mut builder = Request::builder().uri("/").header(HOST, "a");
+            for coding in codings {
+                builder = builder.header(TRANSFER_ENCODING, *coding);
+            }
+            let request = builder.body(()).expect("a request");
+            let found = fault(&request, Hidden { length, ..Hidden::default() });
+            assert_eq!(found, (!good).then_some(BadRequest::Framing), "{codings:?} {length}");
+        }
+    }
+
+    #[test]
     fn connect_is_refused() {
         let request = Request::builder().method(Method::CONNECT).uri("a:1").body(()).expect("a request");
-        assert_eq!(fault(&request), Some(BadRequest::Method));
+        assert_eq!(fault(&request, Hidden::default()), Some(BadRequest::Method));
     }
 }

@@ -1,7 +1,7 @@
 //! Statuses and bodies of everything that Vestibule itself answers to callers of the application: one place.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use serde_json::json;
 
@@ -64,6 +64,10 @@ pub(super) fn refused(refusal: Refusal) -> Reply {
     if let Some(challenge) = challenge {
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
+    if refusal == Refusal::BadRequest(BadRequest::Framing) {
+        // Whoever is before us may see the next request elsewhere. (HTTP/2 has no such framing.)
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     Reply::new(response, outcome(refusal))
 }
 
@@ -88,6 +92,7 @@ fn explain(bad: BadRequest) -> &'static str {
             "Ambiguous path: send it without empty or dot segments, `;`, `\\` and needless escapes"
         }
         BadRequest::Host => "Exactly one Host is needed, the same as the request target's",
+        BadRequest::Framing => "Ambiguous framing: either `Content-Length` or `Transfer-Encoding: chunked`",
         BadRequest::Method => "CONNECT is not supported",
     }
 }

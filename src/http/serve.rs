@@ -48,7 +48,7 @@ async fn serve(peer: Rc<Peer>, mut request: Request<Incoming>) -> Response<Reply
         application::audit_refusal(&peer, (reply.outcome, "head_too_large"), EventName::Refusal, &exchange);
         return exchange.replied(reply);
     }
-    if let Some(fault) = head::fault(&request) {
+    if let Some(fault) = head::fault(&request, exchange.hidden) {
         let refusal = Refusal::BadRequest(fault);
         application::audit_refusal(&peer, reply::audited(refusal), EventName::Refusal, &exchange);
         return exchange.replied(reply::refused(refusal));

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::head_scan::Hidden;
+
 /// Shared between a connection's byte stream, its requests and its timer. All three run on one thread; atomics are
 /// only there because upgraded byte streams must be `Send`.
 #[derive(Debug, Clone)]
@@ -22,8 +24,9 @@ struct State {
     in_head: AtomicBool,
     /// Bytes have come that may belong to a later head than the one that is served.
     early: AtomicBool,
-    /// The request target that is being read, or was read last, has a `#` in it.
+    /// What the head that came last had in it.
     fragment: AtomicBool,
+    length: AtomicBool,
     /// Microseconds since `start`: of the head's first byte, or since when the connection is idle.
     since: AtomicU64,
 }
@@ -47,6 +50,7 @@ impl Activity {
             in_head: AtomicBool::new(false),
             early: AtomicBool::new(false),
             fragment: AtomicBool::new(false),
+            length: AtomicBool::new(false),
             since: AtomicU64::new(0),
         }))
     }
@@ -73,24 +77,29 @@ impl Activity {
         let begins = !serving && !state.in_head.load(Relaxed);
         if begins {
             state.in_head.store(true, Relaxed);
-            state.fragment.store(false, Relaxed);
             state.mark();
         }
         begins
     }
 
-    /// Bytes came behind a whole head: of its body, or else of the next head.
-    pub(super) fn came_early(&self) {
+    /// A head has been read to its end; `more`: bytes came behind it, of its body, or else of the next head.
+    pub(super) fn head_ended(&self, hidden: Hidden, more: bool) {
+        let state = &*self.0;
+        state.fragment.store(hidden.fragment, Relaxed);
+        state.length.store(hidden.length, Relaxed);
+        if more {
+            self.came_early();
+        }
+    }
+
+    fn came_early(&self) {
         self.0.early.store(true, Relaxed);
     }
 
-    pub(super) fn found_fragment(&self) {
-        self.0.fragment.store(true, Relaxed);
-    }
-
-    /// The HTTP library has cut something off the request target, from a `#` on. Asked once for each request.
-    pub(crate) fn take_fragment(&self) -> bool {
-        self.0.fragment.swap(false, Relaxed)
+    /// What the HTTP library does not tell of the head that came last. Asked once for each request; of requests that
+    /// are pipelined behind another only what the library leaves is seen.
+    pub(crate) fn take_hidden(&self) -> Hidden {
+        Hidden { fragment: self.0.fragment.swap(false, Relaxed), length: self.0.length.swap(false, Relaxed) }
     }
 
     /// A complete head has reached the service; the guard ends with the answer's last byte.

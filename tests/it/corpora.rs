@@ -2,9 +2,11 @@
 //! nothing of a body is ever read as a request.
 //!
 //! `VESTIBULE_CORPORA` names a folder with `smuggling/payloads.json` (of defparam/smuggler) and `http1/llhttp.json`
-//! (of nodejs/llhttp's tests) in it.
+//! (of nodejs/llhttp's tests) and `http1/go-fuzz-httpreq.tar.gz` (of dvyukov/go-fuzz-corpus) in it.
 
-use std::path::Path;
+mod odd_requests;
+
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,12 +22,17 @@ const AT_ONCE: usize = 32;
 /// How long the other side may stay silent before a case is taken to be over.
 const SILENCE: Duration = Duration::from_millis(300);
 
-fn cases(name: &str) -> Option<Vec<Value>> {
-    let Some(corpora) = std::env::var_os("VESTIBULE_CORPORA") else {
+/// A file of the corpora; `None`, said loudly, where there are none.
+fn corpus(name: &str) -> Option<PathBuf> {
+    let corpora = std::env::var_os("VESTIBULE_CORPORA");
+    if corpora.is_none() {
         eprintln!("SKIPPED: VESTIBULE_CORPORA names no folder, so `{name}` is not tested");
-        return None;
-    };
-    let file = Path::new(&corpora).join(name);
+    }
+    corpora.map(|corpora| Path::new(&corpora).join(name))
+}
+
+fn cases(name: &str) -> Option<Vec<Value>> {
+    let file = corpus(name)?;
     let text = std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     Some(serde_json::from_slice(&text).expect("a list of cases"))
 }
@@ -228,6 +235,9 @@ async fn nothing_is_smuggled() {
         assert!(answers[number] <= 2, "{} answers to {case}", answers[number]);
     }
     let through = counts.iter().sum::<usize>();
+    for (number, _) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+        eprintln!("reached the application: {}", cases[number]);
+    }
     eprintln!("{} of {} cases reached the application", through, cases.len());
     assert_eq!(vestibule.client().send(post("/").bearer(&token).body("fine")).await.status, 200);
     assert_eq!(vestibule.metrics().await.value("vestibule_requests_in_flight"), 0.0);
