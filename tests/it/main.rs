@@ -6,6 +6,7 @@ mod commands;
 mod configuration;
 mod corpora;
 mod dev;
+mod documentation;
 mod forwarding;
 mod headers;
 mod http2;
