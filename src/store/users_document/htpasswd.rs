@@ -11,13 +11,17 @@ pub(super) struct Line<'a> {
     pub(super) hash: &'a str,
 }
 
-impl Line<'_> {
-    /// `text`, which holds this line and its ending, with another hash.
-    pub(super) fn with_hash(&self, text: &str, hash: &str) -> Option<String> {
-        let (name, rest) = text.split_once(':')?;
-        let rest = rest.strip_prefix(self.hash)?;
-        Some(format!("{name}:{hash}{rest}"))
-    }
+/// `line`, which holds a user and its ending, with another hash; all other bytes stay as they are.
+pub(super) fn with_hash(line: &[u8], hash: &str) -> Option<Vec<u8>> {
+    let (name, rest) = split_at_colon(line)?;
+    let old = split_at_colon(rest).map_or_else(|| trimmed_len(rest), |(old, _)| old.len());
+    Some([name, b":", hash.as_bytes(), &rest[old..]].concat())
+}
+
+/// Whether the name in the line of this number is UTF-8, so that it is what `parse` makes of it.
+pub(super) fn name_is_text(content: &[u8], number: usize) -> bool {
+    let line = content.split(|byte| *byte == b'\n').nth(number - 1).unwrap_or_default();
+    split_at_colon(line).is_some_and(|(name, _)| str::from_utf8(name).is_ok())
 }
 
 /// Reads `name:hash` lines; empty lines, those that begin with `#`, space around a line and whatever
@@ -40,13 +44,26 @@ pub(super) fn parse<'a>(label: &str, text: &'a str) -> Result<Vec<Line<'a>>, Inv
     Ok(users)
 }
 
-/// The text with the line of this number as `change` makes it (`None`: without it); all else as it was.
-pub(super) fn with_line(text: &str, number: usize, change: impl FnOnce(&str) -> Option<String>) -> String {
-    let mut lines = text.split_inclusive('\n');
-    let mut changed: String = lines.by_ref().take(number - 1).collect();
+/// The content with the line of this number as `change` makes it (`None`: without it); all other bytes as they were,
+/// whatever their encoding.
+pub(super) fn with_line(content: &[u8], number: usize, change: impl FnOnce(&[u8]) -> Option<Vec<u8>>) -> Vec<u8> {
+    let mut lines = content.split_inclusive(|byte| *byte == b'\n');
+    let mut changed = lines.by_ref().take(number - 1).collect::<Vec<_>>().concat();
     if let Some(line) = lines.next().and_then(change) {
-        changed.push_str(&line);
+        changed.extend(line);
     }
-    changed.extend(lines);
+    changed.extend(lines.flatten());
     changed
+}
+
+fn split_at_colon(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = bytes.iter().position(|byte| *byte == b':')?;
+    Some((&bytes[..at], &bytes[at + 1..]))
+}
+
+/// How long `bytes` are without the space, and the line's ending, that `parse` trims.
+fn trimmed_len(bytes: &[u8]) -> usize {
+    let text = String::from_utf8_lossy(bytes);
+    // Space that is trimmed is valid, and so as long as it was.
+    bytes.len() - (text.len() - text.trim_end().len())
 }

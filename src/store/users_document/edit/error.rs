@@ -17,6 +17,8 @@ pub enum EditError {
     Exists { name: String, entry: String },
     /// There is no user of this name.
     NoSuchUser { name: String },
+    /// The name in this line is not UTF-8, and may be that of several.
+    NotText { entry: String, line: usize },
     /// A name that no user can have.
     InvalidName { name: String, reason: InvalidName },
     /// A name that no group can have.
@@ -42,6 +44,10 @@ impl EditError {
 
     pub(super) fn unknown(name: &str) -> Self {
         Self::NoSuchUser { name: name.to_owned() }
+    }
+
+    pub(super) fn not_text(entry: &str, line: usize) -> Self {
+        Self::NotText { entry: entry.to_owned(), line }
     }
 
     pub(super) fn name(name: &str, reason: InvalidName) -> Self {
@@ -79,6 +85,9 @@ impl fmt::Display for EditError {
             ),
             Self::NoSuchUser { name } => {
                 write!(f, "there is no user {}: `users list` shows who is there", names::shown(name))
+            }
+            Self::NotText { entry, line } => {
+                write!(f, "the name in {entry}, line {line} is not UTF-8: mend or remove that line by hand")
             }
             Self::InvalidName { name, reason } => write!(
                 f,

@@ -13,13 +13,15 @@ use crate::{
     },
 };
 
-/// The entries that are documents, as text.
-pub(super) struct Texts<'a>(BTreeMap<&'a str, (Kind, Cow<'a, str>)>);
+/// The entries that are documents: their bytes, and these as text, in which htpasswd of another encoding has
+/// replacement characters.
+pub(super) struct Texts<'a>(BTreeMap<&'a str, (Kind, &'a [u8], Cow<'a, str>)>);
 
 /// All documents of one source.
 pub(super) struct Stored<'a> {
     yaml: BTreeMap<&'a str, Document<'a>>,
-    htpasswd: BTreeMap<&'a str, (&'a str, Vec<Line<'a>>)>,
+    /// The bytes, which survive a change of one line, and the lines.
+    htpasswd: BTreeMap<&'a str, (&'a [u8], Vec<Line<'a>>)>,
 }
 
 /// Where a user stands: in a YAML entry, in a htpasswd entry, or in both.
@@ -31,7 +33,7 @@ struct Place<'a> {
 /// What is to become of one entry.
 pub(super) enum Plan<'a> {
     Yaml { entry: &'a str, document: Document<'a>, warnings: Vec<String> },
-    Htpasswd { entry: &'a str, content: String, again: bool },
+    Htpasswd { entry: &'a str, content: Vec<u8>, again: bool },
 }
 
 impl<'a> Texts<'a> {
@@ -39,15 +41,7 @@ impl<'a> Texts<'a> {
         let mut texts = BTreeMap::new();
         for (entry, content) in source.entries {
             if let Some(kind) = Kind::of(entry) {
-                let text = match kind {
-                    // Bytes of another encoding must survive an edit; the names in them are unusable.
-                    Kind::Htpasswd => match str::from_utf8(content) {
-                        Ok(text) => Cow::Borrowed(text),
-                        Err(_) => continue,
-                    },
-                    Kind::Yaml => bounded_text(entry, kind, content)?,
-                };
-                texts.insert(entry.as_str(), (kind, text));
+                texts.insert(entry.as_str(), (kind, content.as_slice(), bounded_text(entry, kind, content)?));
             }
         }
         Ok(Self(texts))
@@ -57,13 +51,13 @@ impl<'a> Texts<'a> {
 impl<'a> Stored<'a> {
     pub(super) fn read(texts: &'a Texts<'_>) -> Result<Self, InvalidDocument> {
         let mut stored = Self { yaml: BTreeMap::new(), htpasswd: BTreeMap::new() };
-        for (entry, (kind, text)) in &texts.0 {
+        for (entry, (kind, content, text)) in &texts.0 {
             match kind {
                 Kind::Yaml => {
                     stored.yaml.insert(entry, yaml::parse(entry, text)?);
                 }
                 Kind::Htpasswd => {
-                    stored.htpasswd.insert(entry, (text, htpasswd::parse(entry, text)?));
+                    stored.htpasswd.insert(entry, (*content, htpasswd::parse(entry, text)?));
                 }
             }
         }
@@ -80,6 +74,19 @@ impl<'a> Stored<'a> {
             Some((*entry, *line))
         });
         (yaml.is_some() || htpasswd.is_some()).then_some(Place { yaml, htpasswd })
+    }
+
+    /// A user who is there and whose line, if any, can be told from others.
+    fn existing(&self, name: &str) -> Result<Place<'a>, EditError> {
+        let place = self.find(name).ok_or_else(|| EditError::unknown(name))?;
+        if let Some((entry, line)) = place.htpasswd
+            && let Some((content, _)) = self.htpasswd.get(entry)
+            && name.contains(char::REPLACEMENT_CHARACTER)
+            && !htpasswd::name_is_text(content, line.number)
+        {
+            return Err(EditError::not_text(entry, line.number));
+        }
+        Ok(place)
     }
 
     pub(super) fn plan(mut self, change: &Change) -> Result<Plan<'a>, EditError> {
@@ -108,12 +115,12 @@ impl<'a> Stored<'a> {
             }
             Change::Passwd { name, hash, keep_old, expires_at, now } => {
                 let password = new_password(hash, *now, *expires_at)?;
-                match self.find(name).ok_or_else(|| EditError::unknown(name))? {
+                match self.existing(name)? {
                     Place { htpasswd: Some((entry, line)), .. } => {
                         if *keep_old || expires_at.is_some() {
                             return Err(EditError::one_password(name, entry));
                         }
-                        Ok(self.htpasswd_plan(entry, line.number, false, |text| line.with_hash(text, hash)))
+                        Ok(self.htpasswd_plan(entry, line.number, false, |line| htpasswd::with_hash(line, hash)))
                     }
                     place => {
                         let (entry, user) = self.yaml_user(&place, name);
@@ -141,7 +148,7 @@ impl<'a> Stored<'a> {
                 })
             }
             Change::Remove { name } => {
-                match self.find(name).ok_or_else(|| EditError::unknown(name))? {
+                match self.existing(name)? {
                     // The password goes first: without its YAML half the other might be active again.
                     Place { htpasswd: Some((entry, line)), yaml } => {
                         Ok(self.htpasswd_plan(entry, line.number, yaml.is_some(), |_| None))
@@ -200,7 +207,7 @@ impl<'a> Stored<'a> {
 
     /// Changes what only YAML can say of a user; one of htpasswd gets a YAML user without passwords.
     fn set(mut self, name: &str, change: impl FnOnce(&mut UserEntry<'a>)) -> Result<Plan<'a>, EditError> {
-        let place = self.find(name).ok_or_else(|| EditError::unknown(name))?;
+        let place = self.existing(name)?;
         let (entry, user) = self.yaml_user(&place, name);
         change(user);
         if *user == UserEntry::default()
@@ -208,7 +215,7 @@ impl<'a> Stored<'a> {
             && let Some((entry, line)) = place.htpasswd
         {
             // Nothing to say that is not so already.
-            return Ok(self.htpasswd_plan(entry, line.number, false, |text| Some(text.to_owned())));
+            return Ok(self.htpasswd_plan(entry, line.number, false, |line| Some(line.to_owned())));
         }
         Ok(self.yaml_plan(entry, Vec::new()))
     }
@@ -240,10 +247,10 @@ impl<'a> Stored<'a> {
         entry: &'a str,
         line: usize,
         again: bool,
-        change: impl FnOnce(&str) -> Option<String>,
+        change: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
     ) -> Plan<'a> {
-        let text = self.htpasswd.get(entry).map_or("", |(text, _)| text);
-        Plan::Htpasswd { entry, content: htpasswd::with_line(text, line, change), again }
+        let content = self.htpasswd.get(entry).map_or(&[][..], |(content, _)| content);
+        Plan::Htpasswd { entry, content: htpasswd::with_line(content, line, change), again }
     }
 }
 
@@ -256,15 +263,11 @@ impl Place<'_> {
 impl Plan<'_> {
     pub(super) fn into_edited(self, texts: &Texts<'_>) -> Result<Edited, EditError> {
         match self {
-            Plan::Htpasswd { entry, content, again } => Ok(Edited {
-                entry: entry.to_owned(),
-                content: content.into_bytes(),
-                comments_lost: false,
-                again,
-                warnings: Vec::new(),
-            }),
+            Plan::Htpasswd { entry, content, again } => {
+                Ok(Edited { entry: entry.to_owned(), content, comments_lost: false, again, warnings: Vec::new() })
+            }
             Plan::Yaml { entry, document, warnings } => {
-                let before = texts.0.get(entry).map(|(_, text)| &**text);
+                let before = texts.0.get(entry).map(|(_, _, text)| &**text);
                 let unchanged = match before {
                     Some(text) => yaml::parse(entry, text)? == document,
                     None => false,

@@ -333,12 +333,57 @@ fn a_store_that_does_not_parse_is_not_written() {
 }
 
 #[test]
-fn bytes_that_are_not_text_are_left_alone() {
+fn bytes_that_are_not_text_survive_every_change_of_other_lines() {
+    let latin = |ann: &str| {
+        let text = [b"# caf\xe9\r\n\xe9ve:".as_slice(), BCRYPT_4.as_bytes(), b"\n", ann.as_bytes()].concat();
+        [&text[..], b"zo\xeb:\xff\n\xfe:", BCRYPT_5.as_bytes(), b":\xe9 "].concat()
+    };
+    let ann = format!(" ann:{BCRYPT_5}\r\n");
     let mut stored = entries(&[("users.yaml", "users: {bob: {}}")]);
-    let latin = [b"\xe9ve:".as_slice(), BCRYPT_4.as_bytes(), b"\n"].concat();
-    stored.insert("auth".to_owned(), latin.clone());
-    done(&mut stored, &disable("bob"));
-    assert_eq!(stored["auth"], latin);
+    stored.insert("auth".to_owned(), latin(&ann));
+    assert!(refusal(&stored, &add("ann", &[])).contains("exists already, in auth"));
+    for change in [disable("bob"), disable("ann"), enable("ann"), logout("ann", NOW), add("cid", &["g"])] {
+        assert_eq!(done(&mut stored, &change).entry, "users.yaml", "{change:?}");
+        assert_eq!(stored["auth"], latin(&ann), "{change:?}");
+    }
+
+    assert_eq!(done(&mut stored, &passwd("ann", false, None)).entry, "auth");
+    assert_eq!(stored["auth"], latin(&format!(" ann:{ARGON2}\r\n")));
+    with_user(&stored, "ann", |user| {
+        let credential = user.unwrap().passwords()[0].hash().work().to_string();
+        assert!(credential.starts_with("argon2id"), "{credential}");
+    });
+    done(&mut stored, &remove("ann"));
+    assert_eq!(stored["auth"], latin(""));
+}
+
+#[test]
+fn a_line_that_is_not_text_is_changed_where_its_name_is() {
+    for (before, after) in [
+        (&b"ann:OLD:\xe9 \xff\r\n\xff:x\n"[..], &b"ann:NEW:\xe9 \xff\r\n\xff:x\n"[..]),
+        (b"ann:\xff\xfe\r\nbob:\xff", b"ann:NEW\r\nbob:\xff"),
+        (b"ann:\xff\xc2\xa0\n", b"ann:NEW\xc2\xa0\n"),
+        (b"\xef\xbb\xbfann:OLD\n\xff:x\n", b"\xef\xbb\xbfann:NEW\n\xff:x\n"),
+        (b"ann:\n\xff:", b"ann:NEW\n\xff:"),
+    ] {
+        let mut stored = Entries::from([("a.htpasswd".to_owned(), before.to_vec())]);
+        done(&mut stored, &passwd("ann", false, None));
+        let expected = after.split(|byte| *byte == b'N').collect::<Vec<_>>();
+        let expected = [expected[0], ARGON2.as_bytes(), &expected[1][2..]].concat();
+        assert_eq!(stored["a.htpasswd"], expected, "{}", before.escape_ascii());
+    }
+}
+
+#[test]
+fn a_name_that_is_not_text_is_nobodys() {
+    let lines = format!("\u{fffd}a:{BCRYPT_4}\n").into_bytes();
+    let mut stored = Entries::from([("auth".to_owned(), [&lines[..], b"\xffb:x\n\xfeb:y\n"].concat())]);
+    for change in [remove("\u{fffd}b"), passwd("\u{fffd}b", false, None), disable("\u{fffd}b")] {
+        let refusal = refusal(&stored, &change);
+        assert_eq!(refusal, "the name in auth, line 2 is not UTF-8: mend or remove that line by hand");
+    }
+    done(&mut stored, &remove("\u{fffd}a"));
+    assert_eq!(stored["auth"], b"\xffb:x\n\xfeb:y\n");
 }
 
 #[test]
