@@ -153,6 +153,7 @@ pub(super) fn found(value: &Value) -> String {
         Value::Bool(_) | Value::Number(_) => value.to_string(),
         // It may be a key that was put where its file's path belongs.
         Value::String(text) if is_pem(text) => "PEM text".to_owned(),
+        Value::String(text) if looks_secret(text) => "something that looks like a hash or a token".to_owned(),
         Value::String(text) => format!("\"{}\"", shown(text)),
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "a mapping".to_owned(),
@@ -162,6 +163,12 @@ pub(super) fn found(value: &Value) -> String {
 /// Certificates and keys, also where their lines were joined.
 pub(super) fn is_pem(text: &str) -> bool {
     text.contains("-----BEGIN")
+}
+
+/// Password hashes (crypt's and PHC's forms, LDAP's schemes) and JWTs begin like this.
+fn looks_secret(text: &str) -> bool {
+    let crypt = text.strip_prefix('$').is_some_and(|rest| rest.contains('$'));
+    crypt || text.starts_with("{S") || text.starts_with("eyJ")
 }
 
 /// Foreign text as an error shows it: escaped and cut.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::config::{
     paths,
     setting::{Setting, Shape},
-    value::{FromValue, Refusal, items, text, wrong_item},
+    value::{FromValue, Refusal, items, text},
 };
 
 impl FromValue for String {
@@ -33,11 +33,11 @@ impl FromValue for Vec<String> {
             Shape::Groups => strings(is_group, value),
             Shape::Hosts => strings(is_host, value),
             Shape::Secrets => one_or_more(value, |at, item| {
-                item.as_str().filter(|s| is_dns_subdomain(s)).map(str::to_owned).ok_or_else(|| refused(at, item))
+                item.as_str().filter(|s| is_dns_subdomain(s)).map(str::to_owned).ok_or_else(|| wrong(at, item))
             }),
             Shape::Paths => one_or_more(value, |at, item| {
-                let text = item.as_str().ok_or_else(|| refused(at.clone(), item))?;
-                paths::plain(text).map_err(|reason| Refusal::at(at, reason)).map(str::to_owned)
+                let text = item.as_str().ok_or_else(|| wrong(at, item))?;
+                paths::plain(text).map_err(|reason| Refusal::at(place(at), reason)).map(str::to_owned)
             }),
             _ => Err(Refusal::Shape),
         }
@@ -128,14 +128,14 @@ fn is_host(name: &str) -> bool {
     name.parse::<IpAddr>().is_ok() || (labels.len() <= 253 && labels.to_ascii_lowercase().split('.').all(is_dns_label))
 }
 
-/// One value or a list of at least one, all different.
+/// One value or a list of at least one, all different; `parse` is told the item's index in a list.
 fn one_or_more(
     value: &Value,
-    parse: impl Fn(String, &Value) -> Result<String, Refusal>,
+    parse: impl Fn(Option<usize>, &Value) -> Result<String, Refusal>,
 ) -> Result<Vec<String>, Refusal> {
     let Value::Array(list) = value else {
         return match value {
-            Value::String(_) => Ok(vec![parse(String::new(), value)?]),
+            Value::String(_) => Ok(vec![parse(None, value)?]),
             _ => Err(Refusal::Shape),
         };
     };
@@ -144,18 +144,22 @@ fn one_or_more(
     }
     let mut parsed: Vec<String> = Vec::with_capacity(list.len());
     for (i, item) in list.iter().enumerate() {
-        let one = parse(format!("[{i}]"), item)?;
+        let one = parse(Some(i), item)?;
         if parsed.contains(&one) {
             let reason = format!("repeats {one}: name it once");
-            return Err(Refusal::at(format!("[{i}]"), reason));
+            return Err(Refusal::at(place(Some(i)), reason));
         }
         parsed.push(one);
     }
     Ok(parsed)
 }
 
-fn refused(at: String, item: &Value) -> Refusal {
-    if at.is_empty() { Refusal::Shape } else { Refusal::at(at, wrong_item(item)) }
+fn wrong(at: Option<usize>, item: &Value) -> Refusal {
+    at.map_or(Refusal::Shape, |at| Refusal::item(at, item))
+}
+
+fn place(at: Option<usize>) -> String {
+    at.map_or_else(String::new, |at| format!("[{at}]"))
 }
 
 #[cfg(test)]
@@ -220,7 +224,7 @@ mod tests {
             (json!(5), Refusal::Shape),
             (json!([]), Refusal::because("is an empty list: name at least one")),
             (json!(["a", "a"]), Refusal::at("[1]", "repeats a: name it once")),
-            (json!(["a", "B"]), Refusal::at("[1]", "is \"B\", which does not belong there")),
+            (json!(["a", "B"]), Refusal::item(1, &json!("B"))),
         ] {
             assert_eq!(parse(bad), Err(expected));
         }

@@ -6,7 +6,7 @@ use crate::config::{
     document::{found, nearest, shown},
     names::is_group,
     paths,
-    setting::Setting,
+    setting::{GROUP_NAME, Setting},
     value::{FromValue, Refusal},
 };
 
@@ -46,28 +46,23 @@ impl FromValue for Vec<Rule> {
         let list = value.as_array().ok_or(Refusal::Shape)?;
         list.iter()
             .enumerate()
-            .map(|(i, item)| {
-                rule(item).map_err(|Wrong { key, reason }| {
-                    let key = key.map(|key| format!(".{key}")).unwrap_or_default();
-                    Refusal::at(format!("[{i}]{key}"), reason)
-                })
-            })
+            .map(|(i, item)| rule(item).map_err(|Wrong { at, reason }| Refusal::at(format!("[{i}]{at}"), reason)))
             .collect()
     }
 }
 
-/// What is wrong with a rule, and in which of its keys.
+/// What is wrong with a rule, and where in it: `.methods[0]`.
 struct Wrong {
-    key: Option<&'static str>,
+    at: String,
     reason: String,
 }
 
 fn whole(reason: impl Into<String>) -> Wrong {
-    Wrong { key: None, reason: reason.into() }
+    Wrong { at: String::new(), reason: reason.into() }
 }
 
 fn inside(key: &'static str, reason: impl Into<String>) -> Wrong {
-    Wrong { key: Some(key), reason: reason.into() }
+    Wrong { at: format!(".{key}"), reason: reason.into() }
 }
 
 fn rule(item: &Value) -> Result<Rule, Wrong> {
@@ -107,16 +102,20 @@ fn methods(map: &Map<String, Value>) -> Result<Option<Vec<String>>, Wrong> {
     let Some(value) = map.get("methods") else {
         return Ok(None);
     };
-    let methods = strings(value, |method| {
-        let legal = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
-        (1..=32).contains(&method.len()) && method.bytes().all(legal)
-    });
-    methods.map(Some).map_err(|found| {
-        inside(
-            "methods",
-            format!("is a list of methods in capitals, not empty; found {found}: write e.g. `methods: [GET]`"),
-        )
-    })
+    let strings = Strings {
+        key: "methods",
+        list: "a list of methods in capitals, not empty",
+        item: "a method in capitals",
+        is_right: is_method,
+        mend: |item| Some(item.to_ascii_uppercase()).filter(|method| is_method(method)),
+        example: "GET",
+    };
+    strings.read(value).map(Some)
+}
+
+fn is_method(method: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+    (1..=32).contains(&method.len()) && method.bytes().all(legal)
 }
 
 fn effect(map: &Map<String, Value>) -> Result<RuleEffect, Wrong> {
@@ -129,12 +128,17 @@ fn effect(map: &Map<String, Value>) -> Result<RuleEffect, Wrong> {
                 format!("is one of anyone, authenticated; found {}: write e.g. `allow: authenticated`", found(allow)),
             )),
         },
-        (None, Some(groups)) => strings(groups, is_group).map(RuleEffect::Groups).map_err(|found| {
-            inside(
-                "groups",
-                format!("is a list of group names, not empty; found {found}: write e.g. `groups: [Administrator]`"),
-            )
-        }),
+        (None, Some(groups)) => {
+            let strings = Strings {
+                key: "groups",
+                list: "a list of group names, not empty",
+                item: &format!("a group name ({GROUP_NAME})"),
+                is_right: is_group,
+                mend: |_| None,
+                example: "Administrator",
+            };
+            strings.read(groups).map(RuleEffect::Groups)
+        }
         (Some(_), Some(_)) => {
             Err(whole("has both `allow` and `groups`: keep one of them, groups being authenticated anyway"))
         }
@@ -144,18 +148,43 @@ fn effect(map: &Map<String, Value>) -> Result<RuleEffect, Wrong> {
     }
 }
 
-/// A list, not empty, of right strings, or what was found instead.
-fn strings(value: &Value, right: impl Fn(&str) -> bool) -> Result<Vec<String>, String> {
-    let list = value.as_array().ok_or_else(|| found(value))?;
-    if list.is_empty() {
-        return Err("an empty list".to_owned());
+/// A key of a rule whose value is a list, not empty, of right strings.
+struct Strings<'a> {
+    key: &'static str,
+    /// What the value is, in words, and what an item of it is.
+    list: &'a str,
+    item: &'a str,
+    is_right: fn(&str) -> bool,
+    /// What was probably meant by a wrong item.
+    mend: fn(&str) -> Option<String>,
+    example: &'a str,
+}
+
+impl Strings<'_> {
+    fn read(&self, value: &Value) -> Result<Vec<String>, Wrong> {
+        let Self { key, list, example, .. } = self;
+        let wrong = |found| inside(key, format!("is {list}; found {found}: write e.g. `{key}: [{example}]`"));
+        let items = value.as_array().ok_or_else(|| wrong(found(value)))?;
+        if items.is_empty() {
+            return Err(wrong("an empty list".to_owned()));
+        }
+        items.iter().enumerate().map(|(i, item)| self.one(i, item)).collect()
     }
-    list.iter()
-        .map(|item| match item.as_str() {
-            Some(text) if right(text) => Ok(text.to_owned()),
-            _ => Err(found(item)),
-        })
-        .collect()
+
+    fn one(&self, i: usize, item: &Value) -> Result<String, Wrong> {
+        let Self { key, item: words, .. } = self;
+        match item.as_str() {
+            Some(text) if (self.is_right)(text) => Ok(text.to_owned()),
+            text => {
+                let mend = text.and_then(self.mend).unwrap_or_else(|| self.example.to_owned());
+                let found = found(item);
+                Err(Wrong {
+                    at: format!(".{key}[{i}]"),
+                    reason: format!("is {words}; found {found}: write e.g. `{key}: [{mend}]`"),
+                })
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -209,12 +238,16 @@ mod tests {
             ("[{path: /a, allow: null}]", "[0].allow", "found null"),
             ("[{path: /a, groups: []}]", "[0].groups", "found an empty list"),
             ("[{path: /a, groups: a}]", "[0].groups", "found \"a\""),
-            ("[{path: /a, groups: ['a,b']}]", "[0].groups", "found \"a,b\""),
-            ("[{path: /a, groups: [1]}]", "[0].groups", "found 1"),
+            ("[{path: /a, groups: ['a,b']}]", "[0].groups[0]", "found \"a,b\""),
+            ("[{path: /a, groups: [1]}]", "[0].groups[0]", "found 1"),
             ("[{path: /a, allow: anyone, methods: []}]", "[0].methods", "found an empty list"),
-            ("[{path: /a, allow: anyone, methods: [get]}]", "[0].methods", "found \"get\""),
+            (
+                "[{path: /a, allow: anyone, methods: [get]}]",
+                "[0].methods[0]",
+                "found \"get\": write e.g. `methods: [GET]`",
+            ),
             ("[{path: /a, allow: anyone, methods: GET}]", "[0].methods", "found \"GET\""),
-            ("[{path: /a, allow: anyone, methods: ['GET ']}]", "[0].methods", "found \"GET \""),
+            ("[{path: /a, allow: anyone, methods: ['GET ']}]", "[0].methods[0]", "found \"GET \""),
             ("[{path: /a, allow: anyone, methods: null}]", "[0].methods", "found null"),
         ] {
             let Err(Refusal::Because { at, reason }) = parse(text) else {

@@ -132,6 +132,19 @@ impl Shape {
         matches!(self, Self::Secrets | Self::Hosts | Self::Groups | Self::Paths | Self::Networks | Self::Rules)
     }
 
+    /// What one item of a list looks like; of what is no list, the value itself.
+    pub(super) fn item_words(&self) -> String {
+        match self {
+            Self::Secrets => "the name of a Secret (small letters, digits, `-` and `.`, at most 253)".to_owned(),
+            Self::Hosts => "a host name or an IP address".to_owned(),
+            Self::Groups => format!("a group name ({GROUP_NAME})"),
+            Self::Paths => "a path that begins with `/`".to_owned(),
+            Self::Networks => "a network such as 10.0.0.0/8, or a single address".to_owned(),
+            Self::Rules => "a rule such as {path: /healthz, allow: anyone}".to_owned(),
+            _ => self.words(),
+        }
+    }
+
     fn words(&self) -> String {
         match self {
             Self::Address => "an IP address with a port".to_owned(),
@@ -169,13 +182,16 @@ impl Shape {
             Self::Secret => "the name of a Secret".to_owned(),
             Self::Secrets => "the name of a Secret, or a list of different ones".to_owned(),
             Self::Hosts => "a list of host names and IP addresses".to_owned(),
-            Self::Groups => "a list of group names (visible ASCII without `,` and `:`, at most 256 bytes)".to_owned(),
+            Self::Groups => format!("a list of group names ({GROUP_NAME})"),
             Self::Paths => "a path that begins with `/`, or a list of such paths".to_owned(),
             Self::Networks => "a list of networks such as 10.0.0.0/8, or single addresses".to_owned(),
             Self::Rules => "a list of rules such as {path: /healthz, allow: anyone}".to_owned(),
         }
     }
 }
+
+/// What a group's name is.
+pub(super) const GROUP_NAME: &str = "visible ASCII without `,` and `:`, at most 256 bytes";
 
 /// A length of time as the configuration spells it: `1h30m`, `250ms`, `0s`.
 pub(super) fn span_text(span: Duration) -> String {

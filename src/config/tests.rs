@@ -1,5 +1,6 @@
 //! Whole configurations: what loads, and that the table and the loader agree.
 
+mod lists;
 mod refusals;
 
 use std::path::Path;

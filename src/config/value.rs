@@ -19,6 +19,8 @@ use crate::config::{
 pub(super) enum Refusal {
     /// It has not the setting's shape, whose words say what would be right.
     Shape,
+    /// An item, from 0, has not the shape of its list's items; what was found there.
+    Item { at: usize, found: String },
     /// What follows the setting's key in the error; `at` is where in a list it is: `[2].methods`.
     Because { at: String, reason: String },
 }
@@ -26,6 +28,10 @@ pub(super) enum Refusal {
 impl Refusal {
     pub(super) fn because(reason: impl Into<String>) -> Self {
         Self::at("", reason)
+    }
+
+    pub(super) fn item(at: usize, item: &Value) -> Self {
+        Self::Item { at, found: found(item) }
     }
 
     pub(super) fn at(at: impl Into<String>, reason: impl Into<String>) -> Self {
@@ -126,16 +132,7 @@ impl FromValue for Vec<IpNet> {
 /// The items of a list, each made by `parse` from its index and value; none is an item of the wrong shape.
 pub(super) fn items<T>(value: &Value, parse: impl Fn(usize, &Value) -> Option<T>) -> Result<Vec<T>, Refusal> {
     let list = value.as_array().ok_or(Refusal::Shape)?;
-    let parsed = list
-        .iter()
-        .enumerate()
-        .map(|(i, item)| parse(i, item).ok_or_else(|| Refusal::at(format!("[{i}]"), wrong_item(item))));
-    parsed.collect()
-}
-
-/// What an error says of an item that has not the shape of its list.
-pub(super) fn wrong_item(item: &Value) -> String {
-    format!("is {}, which does not belong there", found(item))
+    list.iter().enumerate().map(|(i, item)| parse(i, item).ok_or_else(|| Refusal::item(i, item))).collect()
 }
 
 /// A value's text.
@@ -279,10 +276,7 @@ mod tests {
         let texts: Vec<_> = parsed.unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(texts, ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32", "::1/128"]);
         for bad in [json!(["10.0.0.0/33"]), json!(["all"]), json!([1])] {
-            assert!(matches!(
-                Vec::<IpNet>::from_value(&setting, &bad),
-                Err(Refusal::Because { at, .. }) if at == "[0]"
-            ));
+            assert_eq!(Vec::<IpNet>::from_value(&setting, &bad), Err(Refusal::item(0, &bad[0])));
         }
     }
 }

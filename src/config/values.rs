@@ -65,6 +65,7 @@ impl Values {
         let value = self.values.remove(key).expect("a setting is taken once");
         T::from_value(setting, &value).map_err(|refusal| match refusal {
             Refusal::Shape => wrong_shape(setting, &value, &self.sources[key]),
+            Refusal::Item { at, found } => wrong_item(setting, at, &found, &self.sources[key]),
             Refusal::Because { at, reason } => self.refuse_at(key, &at, &reason),
         })
     }
@@ -203,6 +204,14 @@ fn wrong_shape(setting: &Setting, value: &Value, source: &Source) -> ConfigError
     ConfigError::new(
         source,
         format_args!("`{}` is {}; found {found}: write e.g. {example}", setting.key, setting.words()),
+    )
+}
+
+fn wrong_item(setting: &Setting, at: usize, found: &str, source: &Source) -> ConfigError {
+    let example = source.example(setting, setting.example());
+    ConfigError::new(
+        source,
+        format_args!("`{}[{at}]` is {}; found {found}: write e.g. {example}", setting.key, setting.shape.item_words()),
     )
 }
 
