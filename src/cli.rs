@@ -73,7 +73,6 @@ fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("A TLS and bearer-token sidecar for Kubernetes")
         .subcommand_required(true)
-        .arg_required_else_help(true)
         .subcommand(dev::command())
         .subcommand(serve::command())
         .subcommand(users::command())

@@ -18,7 +18,6 @@ pub(super) fn command() -> Command {
     Command::new("keys")
         .about("Manage what tokens are signed with")
         .subcommand_required(true)
-        .arg_required_else_help(true)
         .subcommand(settings::add(
             Command::new("list")
                 .about("Show all keys, without what they sign with")

@@ -42,7 +42,6 @@ pub(super) fn command() -> Command {
     Command::new("token")
         .about("Mint tokens, and look into them")
         .subcommand_required(true)
-        .arg_required_else_help(true)
         .subcommand(settings::add(issue, settings::TOKENS))
         .subcommand(settings::add(inspect, settings::TOKENS))
 }

@@ -24,7 +24,6 @@ pub(super) fn command() -> Command {
     Command::new("users")
         .about("Manage who may log in")
         .subcommand_required(true)
-        .arg_required_else_help(true)
         .subcommand(
             Command::new("list").about("Show all users, without their hashes").arg(dir_arg()).arg(output::format_arg()),
         )

@@ -13,6 +13,8 @@ fn bad_usage_is_one_line_that_repeats_no_value() {
         ("users passwd ann --generate=hunter2", "--generate takes no value"),
         ("users lst", "did you mean list?"),
         ("frobnicate", "there is no command `frobnicate`"),
+        ("usres", "there is no command `usres`; did you mean users? `vestibule --help` shows the usage"),
+        ("users add", "<NAME> is missing; `vestibule users add --help` shows the usage"),
         ("inject -f -", "there is no command `inject`"),
         ("users list -o yaml", "is not one of text, json"),
         ("completions tcsh", "is not one of bash, elvish, fish, powershell, zsh"),
@@ -21,9 +23,26 @@ fn bad_usage_is_one_line_that_repeats_no_value() {
         ran.refused(64, words);
         assert!(!ran.err.contains("hunter2"), "{ran:?}");
     }
-    let ran = home.run("");
-    assert_eq!(ran.code, 64);
-    assert!(ran.err.contains("Usage: vestibule <COMMAND>"), "{ran:?}");
+}
+
+#[test]
+fn a_command_that_is_missing_is_one_line_and_help_that_is_asked_for_is_data() {
+    let home = Home::new();
+    for (command, choices) in [
+        ("", "dev, serve, users, keys, token, check, completions; `vestibule --help`"),
+        ("users", "list, add, passwd, disable, enable, logout, remove, import; `vestibule users --help`"),
+        ("keys", "list, rotate, revoke; `vestibule keys --help`"),
+        ("token", "issue, inspect; `vestibule token --help`"),
+    ] {
+        home.run(command).refused(64, &format!("a command is missing: give one of {choices} shows the usage"));
+        for help in ["--help", "-h"] {
+            let ran = home.run(&format!("{command} {help}"));
+            assert_eq!((ran.code, &*ran.err), (0, ""), "{ran:?}");
+            assert!(ran.out.contains(&format!("Usage: vestibule {command}").trim_end().to_owned()), "{ran:?}");
+        }
+    }
+    assert!(home.done("help users add").contains("--password-stdin"));
+    assert!(home.done("--version").starts_with("vestibule "));
 }
 
 #[test]
