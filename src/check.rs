@@ -2,10 +2,12 @@
 
 mod finding;
 mod keys;
+mod mounts;
 mod tls;
 mod upstream;
 mod users;
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::auth::rotation::Policy;
@@ -16,10 +18,16 @@ pub(crate) use self::finding::{Finding, Severity};
 /// What a pod gets where `terminationGracePeriodSeconds` says nothing.
 const TERMINATION_GRACE: Duration = Duration::from_secs(30);
 
-/// Looks at a configuration that loads. `hosts`: what clients call the server by; `now`: seconds since the epoch.
+/// Looks at a configuration that loads. `file`: where from, if it is a file; `hosts`: what clients call the server by; `now`: seconds since the epoch.
 ///
 /// Reads files and connects to the application; blocks for a few seconds at most. Writes nothing.
-pub(crate) fn findings(loaded: &Loaded, policy: &Policy, hosts: &[String], now: u64) -> Vec<Finding> {
+pub(crate) fn findings(
+    loaded: &Loaded,
+    file: Option<&Path>,
+    policy: &Policy,
+    hosts: &[String],
+    now: u64,
+) -> Vec<Finding> {
     let config = &loaded.config;
     let mut findings = vec![Finding::ok("configuration", "it loads")];
     let unknown = |warning: &String| Finding::warning("configuration", warning, "remove the variable, or correct it");
@@ -36,6 +44,7 @@ pub(crate) fn findings(loaded: &Loaded, policy: &Policy, hosts: &[String], now: 
             "give `store.directory` instead",
         )),
     }
+    findings.extend(mounts::findings(config, file));
     findings.extend(upstream::findings(config));
     findings.push(termination(&config.shutdown));
     findings

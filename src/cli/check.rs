@@ -38,7 +38,7 @@ pub(super) fn run(arguments: &ArgMatches) -> Result<u8, Failure> {
     let (variables, flags) = (settings_args::variables(), settings_args::given(arguments));
     let loaded = Config::load(file, variables, flags).map_err(Failure::usage)?;
     let hosts: Vec<String> = arguments.get_many("host").unwrap_or_default().cloned().collect();
-    let findings = findings(&loaded, &app::settings::rotation(&loaded.config), &hosts, epoch());
+    let findings = findings(&loaded, file, &app::settings::rotation(&loaded.config), &hosts, epoch());
     match output::format(arguments) {
         Format::Json => output::print_json(&findings.iter().map(described).collect())?,
         Format::Text => output::print(&text(&findings))?,

@@ -3,12 +3,13 @@
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use vestibule::pki::{Issued, LocalCa};
 
-use super::support::Home;
+use super::support::{Home, Ran};
 
 const DAY: u64 = 86_400;
 
@@ -165,4 +166,50 @@ fn the_application_and_its_port_are_judged() {
 fn ending_must_fit_into_a_pods_time() {
     let (home, _application) = home();
     assert_found(&home, "--shutdown-grace 26s", 0, &["warning shutdown: ending takes up to 31 s"]);
+}
+
+/// `unshare` of util-linux gives the program mounts of its own.
+#[test]
+fn what_is_mounted_by_sub_path_is_named() {
+    let unshared = || {
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-ec"]);
+        command
+    };
+    let works = unshared().arg("mount -t tmpfs tmpfs /mnt").output().is_ok_and(|output| output.status.success());
+    if !works {
+        assert!(std::env::var_os("CI").is_none(), "mounts of its own are not allowed here");
+        eprintln!("SKIPPED: `unshare --mount` does not work here, so that mounts by subPath are not tested");
+        return;
+    }
+    let (home, _application) = home();
+    // A Secret as kubelet publishes it on a tmpfs: whole at `users`, one file of it by subPath at `keys`.
+    let script =
+        "cd .vestibule; mkdir v; mount -t tmpfs tmpfs v; mkdir v/..2026; cp users/users.yaml keys/keys.jwks v/..2026
+        ln -s ..2026 v/..data; ln -s ..data/users.yaml v/users.yaml; chmod 600 v/..2026/*
+        mount --bind v users; mount --bind v/..2026/keys.jwks keys/keys.jwks; mount --bind tls.crt tls.crt
+        cd ..; exec \"$0\" check --config .vestibule/config.yaml";
+    let mut command = unshared();
+    command.args([script, env!("CARGO_BIN_EXE_vestibule")]).current_dir(home.root());
+    let ran = Ran::of(command.output().expect("the program runs"));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let found: Vec<&str> = ran.out.lines().filter(|line| line.starts_with("warning mounts: ")).collect();
+    assert_eq!(found.len(), 2, "{ran:?}");
+    assert!(found[0].contains("\".vestibule/tls.crt\" is mounted by subPath or as a single file"), "{ran:?}");
+    assert!(found[1].contains("/.vestibule/keys/keys.jwks\" is mounted by subPath"), "{ran:?}");
+    assert!(found[1].ends_with(": mount the whole Secret or ConfigMap as a directory instead of subPath"), "{ran:?}");
+}
+
+#[test]
+fn users_without_a_password_or_locked_out_for_a_while_are_named() {
+    let (home, _application) = home();
+    home.done("users add bob --group Administrator --generate");
+    let text = home.read("users/users.yaml");
+    let ahead = text.replace("tokensNotBefore: null", "tokensNotBefore: 2999-01-01T00:00:00Z");
+    home.write("users/users.yaml", &format!("{ahead}  cid: {{groups: [Administrator]}}\n"));
+    let expected = [
+        "warning users: have no password, and can only carry operators' tokens: \"cid\"",
+        "warning users: are locked out until 2999-01-01T00:00:00Z (the first of them), as tokensNotBefore lies in the future: \"ann\", \"bob\"",
+    ];
+    assert_found(&home, "", 0, &expected);
 }
