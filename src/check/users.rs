@@ -3,15 +3,19 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use super::finding::Finding;
 use crate::auth::names;
 use crate::auth::users::{User, UserState, Users};
 use crate::config::{Access, RuleEffect};
 use crate::store::directory::read_entries;
-use crate::store::users_document::{self, Loaded, Source};
+use crate::store::users_document::{self, Loaded, MEND_OF_COST, Source};
 
 const USERS: &str = "users";
 const ACCESS: &str = "access";
+/// How far ahead of the clock logouts put `tokensNotBefore`.
+const LOGOUT_SECONDS: u64 = 2;
 /// Who reads more names has stopped reading.
 const SHOWN: usize = 10;
 
@@ -31,7 +35,7 @@ pub(super) fn findings(directory: &Path, access: &Access, now: u64) -> Vec<Findi
     }
 }
 
-fn judged(Loaded { users, warnings }: &Loaded, access: &Access, now: u64) -> Vec<Finding> {
+fn judged(Loaded { users, warnings, cost }: &Loaded, access: &Access, now: u64) -> Vec<Finding> {
     let mut findings = Vec::new();
     let counts = users.counts();
     let counted = format!("{} active, {} disabled, {} unusable", counts.active, counts.disabled, counts.unusable);
@@ -49,6 +53,9 @@ fn judged(Loaded { users, warnings }: &Loaded, access: &Access, now: u64) -> Vec
         ));
     }
     findings.extend(warnings.iter().map(|warning| Finding::warning(USERS, warning, "mend that entry, or remove it")));
+    if let Some(cost) = cost {
+        findings.push(Finding::warning(USERS, cost, MEND_OF_COST));
+    }
     let expired =
         |user: &&User| !user.passwords().is_empty() && user.passwords().iter().all(|entry| entry.is_expired(now));
     let mut expired = active(users).filter(expired).peekable();
@@ -57,6 +64,25 @@ fn judged(Loaded { users, warnings }: &Loaded, access: &Access, now: u64) -> Vec
             USERS,
             format!("cannot log in, as all their passwords have expired: {}", listed(expired)),
             "set a new one with `vestibule users passwd NAME`",
+        ));
+    }
+    let mut bare = active(users).filter(|user| user.passwords().is_empty()).peekable();
+    if bare.peek().is_some() {
+        findings.push(Finding::warning(
+            USERS,
+            format!("have no password, and can only carry operators' tokens: {}", listed(bare)),
+            "give those that are to log in one with `vestibule users passwd NAME`",
+        ));
+    }
+    let is_early = |user: &&User| user.tokens_not_before().is_some_and(|at| at > now + LOGOUT_SECONDS);
+    let mut early = active(users).filter(is_early).peekable();
+    if let Some(first) = early.peek() {
+        let until = first.tokens_not_before().and_then(|at| Timestamp::from_second(i64::try_from(at).ok()?).ok());
+        let until = until.map_or_else(|| "that".to_owned(), |at| format!("{at} (the first of them)"));
+        findings.push(Finding::warning(
+            USERS,
+            format!("are locked out until {until}, as tokensNotBefore lies in the future: {}", listed(early)),
+            "correct tokensNotBefore in the document, or wait until then",
         ));
     }
     findings.extend(locked_out(users, access));
@@ -193,6 +219,39 @@ mod tests {
             assert!(found.contains(expected), "{yaml}: {found}");
             assert!(!found.contains("$apr1$x"), "{found}");
         }
+    }
+
+    #[test]
+    fn who_has_no_password_or_is_locked_out_for_a_while_is_named() {
+        let user = |at: &str| format!("users: {{ann: {{passwords: [{{hash: HASH}}], tokensNotBefore: {at}}}}}");
+        let everyone = access(&[], &[]);
+        for at in ["null", "2026-11-22T09:00:00Z", "2026-11-22T10:00:02Z"] {
+            assert_eq!(warned(&user(at), &everyone), "", "{at}");
+        }
+        let found = warned(&user("2026-11-22T10:00:03Z"), &everyone);
+        assert!(
+            found.contains("locked out until 2026-11-22T10:00:03Z") && found.ends_with("future: \"ann\""),
+            "{found}"
+        );
+        assert_eq!(warned("users: {ann: {disabled: true}, bob: {passwords: [{hash: HASH}]}}", &everyone), "");
+        let found = warned("users: {ann: {}, bob: {passwords: [{hash: HASH}]}}", &everyone);
+        assert_eq!(found, "have no password, and can only carry operators' tokens: \"ann\"");
+    }
+
+    #[test]
+    fn a_dear_table_is_one_warning_with_one_mend() {
+        let many = "{hash: HASH},".repeat(9).replace("HASH", HASH);
+        let yaml = format!("users: {{ann: {{passwords: [{many}]}}}}");
+        let entries = BTreeMap::from([("users.yaml".to_owned(), yaml.into_bytes())]);
+        let loaded = users_document::parse(&[Source { name: "", entries: &entries }]).expect("a document");
+        let found = judged(&loaded, &access(&[], &[]), NOW);
+        let [Finding { severity: Severity::Ok, .. }, Finding { severity: Severity::Warning, message, mend, .. }] =
+            &found[..]
+        else {
+            panic!("{found:?}");
+        };
+        assert!(message.ends_with("(9 x bcrypt cost 4)"), "{message}");
+        assert_eq!(mend.as_deref(), Some("fewer kinds of hashes, and passwords of one user, make it cheaper"));
     }
 
     #[test]

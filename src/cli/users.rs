@@ -160,7 +160,7 @@ fn list(target: &Target, format: Format, now: u64) -> Result<u8, Failure> {
             output::print(&output::table(["NAME", "STATE", "GROUPS", "PASSWORDS", "TOKENS FROM"], &rows))?;
         }
     }
-    for warning in &loaded.warnings {
+    for warning in loaded.all_warnings() {
         output::warn(warning);
     }
     Ok(0)

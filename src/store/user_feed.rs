@@ -55,7 +55,9 @@ impl UserFeed {
         }
         self.seen = Some(digest);
         match users_document::parse(&[Source { name: "", entries: &entries }]) {
-            Ok(Loaded { users, warnings }) => {
+            Ok(loaded) => {
+                let warnings: Vec<String> = loaded.all_warnings().collect();
+                let Loaded { users, .. } = loaded;
                 self.count(&users);
                 self.tell_revoked(&users);
                 self.users = Arc::new(users);

@@ -16,6 +16,9 @@ pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024 * 1024;
 /// More hashes than this for each failing login are worth a warning.
 const MANY_HASHES: usize = 8;
 
+/// What makes failing logins cheaper.
+pub const MEND_OF_COST: &str = "fewer kinds of hashes, and passwords of one user, make it cheaper";
+
 /// One Secret or directory: its entries (or files) by name.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
@@ -29,6 +32,15 @@ pub struct Source<'a> {
 pub struct Loaded {
     pub users: Users,
     pub warnings: Vec<String>,
+    /// That failing logins are dear, where they are; the mend is `MEND_OF_COST`.
+    pub cost: Option<String>,
+}
+
+impl Loaded {
+    /// Each warning with its mend, where it has one: what to log.
+    pub fn all_warnings(&self) -> impl Iterator<Item = String> {
+        self.warnings.iter().cloned().chain(self.cost.iter().map(|cost| format!("{cost}: {MEND_OF_COST}")))
+    }
 }
 
 /// Why the documents make no table: one line that names the entry and, where there is one, the line.
@@ -73,15 +85,12 @@ pub fn parse(sources: &[Source<'_>]) -> Result<Loaded, InvalidDocument> {
             }
         }
     }
-    let (users, mut warnings) = merge.finish();
+    let (users, warnings) = merge.finish();
     let profile = users.work_profile();
-    if profile.hashes() > MANY_HASHES {
-        warnings.add(format!(
-            "each failing login computes {} hashes, so that its time says nothing ({profile}): fewer kinds of hashes, and passwords of one user, make it cheaper",
-            profile.hashes()
-        ));
-    }
-    Ok(Loaded { users, warnings: warnings.into_lines() })
+    let cost = (profile.hashes() > MANY_HASHES).then(|| {
+        format!("each failing login computes {} hashes, so that its time says nothing ({profile})", profile.hashes())
+    });
+    Ok(Loaded { users, warnings: warnings.into_lines(), cost })
 }
 
 impl Source<'_> {
