@@ -28,7 +28,7 @@ pub(super) fn seconds(text: &str) -> Option<u64> {
 /// an error.
 pub(super) fn expiry(text: &str, now: u64) -> Result<u64, &'static str> {
     let at = match (seconds(text), text.parse::<Timestamp>()) {
-        (Some(span), _) => now.checked_add(span).ok_or("is too far away")?,
+        (Some(span), _) => now.checked_add(span).ok_or("is too far away: leave it out, and it never expires")?,
         // What ends, ends no later.
         (None, Ok(time)) => u64::try_from(time.as_second()).map_err(|_| "lies in the past: name a time to come")?,
         (None, Err(_)) => return Err(EXPIRY_SHAPE),
@@ -80,7 +80,7 @@ mod tests {
             ("2026-11-22T10:00:00Z", Err("lies in the past: name a time to come")),
             ("0d", Err("lies in the past: name a time to come")),
             ("1900-01-01T00:00:00Z", Err("lies in the past: name a time to come")),
-            ("18446744073709551615s", Err("is too far away")),
+            ("18446744073709551615s", Err("is too far away: leave it out, and it never expires")),
             ("300000000000s", Err("lies beyond the year 9999: leave it out, and it never expires")),
             ("2027-01-31", Err(EXPIRY_SHAPE)),
             ("tomorrow", Err(EXPIRY_SHAPE)),

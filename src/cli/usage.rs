@@ -168,10 +168,7 @@ mod tests {
 
     #[test]
     fn a_mistyped_word_is_shown_short_and_escaped_or_not_at_all() {
-        assert_eq!(
-            refused("us\u{1b}\u{202e}ers"),
-            r"there is no command `us\u{1b}\u{202e}ers`; did you mean users?"
-        );
+        assert_eq!(refused("us\u{1b}\u{202e}ers"), r"there is no command `us\u{1b}\u{202e}ers`; did you mean users?");
         let long = refused(&"x".repeat(100_000));
         assert!(long.chars().count() < 80 && long.ends_with("x…`"), "{long}");
         for secret in ["$2y$05$abcdef", "$argon2id$v=19$abcdef", "eyJhbGciOiJIUzUxMiJ9.abcdef", "--$6$abcdef"] {

@@ -141,7 +141,7 @@ pub(super) fn yaml(text: &str) -> Result<Value, String> {
             serde_saphyr::Error::MultipleDocuments { location, .. } => {
                 format!("line {}: a second document begins: keep one of them", location.line())
             }
-            other => format!("is not YAML that can be read: {other}"),
+            other => format!("is not YAML that can be read: {other}; correct it there"),
         }
     })
 }

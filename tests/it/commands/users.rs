@@ -145,6 +145,24 @@ fn lost_comments_and_odd_entries_are_told() {
 }
 
 #[test]
+fn users_of_a_file_that_is_not_utf_8_are_found_and_all_other_bytes_survive() {
+    let home = Home::new();
+    let file = |ann: &str| [b"# caf\xe9\r\n\xe9ve:", BCRYPT.as_bytes(), b"\n", ann.as_bytes(), b"zo\xeb:\xff"].concat();
+    fs::write(home.path("users/auth"), file(&format!("ann:{BCRYPT}\r\n"))).unwrap();
+    home.done("users disable ann");
+    home.done("users enable ann");
+    assert_eq!(fs::read(home.path("users/auth")).unwrap(), file(&format!("ann:{BCRYPT}\r\n")));
+    home.done("users passwd ann --generate");
+    let changed = fs::read(home.path("users/auth")).unwrap();
+    let (begin, end) = (file("ann:$argon2id$"), b"\r\nzo\xeb:\xff");
+    let begin = &begin[..begin.len() - end.len() + 2];
+    assert!(changed.starts_with(begin) && changed.ends_with(end), "{}", changed.escape_ascii());
+    home.run("users remove \u{fffd}ve").refused(1, "the name in auth, line 2 is not UTF-8: mend or remove that line");
+    home.done("users remove ann");
+    assert_eq!(fs::read(home.path("users/auth")).unwrap(), file(""));
+}
+
+#[test]
 fn a_document_that_does_not_parse_is_left_alone() {
     let home = Home::new();
     home.write("users/users.yaml", &format!("users: {{ann: {{pasword: {BCRYPT}}}}}\n"));
