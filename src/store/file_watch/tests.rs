@@ -171,7 +171,9 @@ async fn a_burst_is_one_wake_that_ends_in_bounded_time() {
     })
     .await;
     writer.abort();
-    assert!((2..=6).contains(&count), "{count} wakes");
+    // A busy machine may make silences of its own between the writes: a wake takes one, at the least.
+    let most = SOON.as_millis() / QUIET.as_millis();
+    assert!((1..=most).contains(&count), "{count} wakes");
 }
 
 #[tokio::test]
