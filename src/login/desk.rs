@@ -145,7 +145,7 @@ impl Desk {
                         self.settle(&mut state, [settled]);
                     }
                 }
-                Decision::Join { attempt, leader } => state.followers.entry(leader).or_default().push(attempt),
+                Decision::Join { attempt, leader } => state.follow(leader, attempt),
                 Decision::Queue(_) => drop(state.queued.insert(id, attempt)),
                 Decision::Refuse { .. } => {}
             }
@@ -204,7 +204,7 @@ impl Desk {
                     let favoured = state.is_favoured(attempt.source);
                     settled.extend(self.submit(Job { ticket, attempt }, favoured));
                 }
-                (Decision::Join { leader, .. }, _) => state.followers.entry(leader).or_default().push(attempt),
+                (Decision::Join { leader, .. }, _) => state.follow(leader, attempt),
                 (Decision::Refuse { retry_after }, _) => {
                     state.answer(attempt, Verdict::Throttled { retry_after: retry_after_seconds(retry_after) });
                 }
@@ -245,6 +245,15 @@ impl State {
             followers: HashMap::new(),
             favoured: HashMap::new(),
         }
+    }
+
+    fn follow(&mut self, leader: AttemptId, attempt: AttemptId) {
+        let followers = self.followers.entry(leader).or_default();
+        if followers.len() == followers.capacity() {
+            // Those that have left must not add up while the hash is waited for.
+            followers.retain(|follower| self.answers.contains_key(follower));
+        }
+        followers.push(attempt);
     }
 
     fn answer(&mut self, attempt: AttemptId, verdict: Verdict) {
@@ -335,5 +344,22 @@ mod tests {
         for one in line {
             assert!(matches!(one.await.expect("no panic"), Verdict::Overloaded { .. }));
         }
+    }
+    #[tokio::test]
+    async fn those_that_share_a_hash_and_leave_do_not_add_up() {
+        let desk = idle_desk(2);
+        let _leader = attempt(&desk, "victim", 0, 1);
+        while desk.lock().answers.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..1000 {
+            let sharer = attempt(&desk, "victim", 0, 1);
+            tokio::task::yield_now().await;
+            sharer.abort();
+            assert!(sharer.await.is_err(), "nobody hashes");
+        }
+        let state = desk.lock();
+        let followers: usize = state.followers.values().map(Vec::len).sum();
+        assert!(state.answers.len() == 1 && followers < 10, "{followers} followers");
     }
 }

@@ -29,26 +29,26 @@ impl<T> FairQueue<T> {
     }
 
     /// Takes an item in. When the queue is full, the newest item of the source that holds most is given back: this
-    /// one, where its own source does.
+    /// one, where its own source does. Of sources that hold as much, one that is not favoured gives way.
     pub(super) fn push(&mut self, source: Source, favoured: bool, item: T) -> Option<T> {
-        let given_back = if self.len < self.capacity {
-            None
-        } else {
-            let own = self.held_by(source) + 1;
-            match self.fullest() {
-                Some(lane) if lane.items.len() > own => lane.items.pop_back(),
-                _ => return Some(item),
-            }
-        };
-        if given_back.is_none() {
-            self.len += 1;
+        if favoured {
+            self.promote(source);
         }
-        let lanes = if favoured { &mut self.favoured } else { &mut self.others };
-        match lanes.iter_mut().find(|lane| lane.source == source) {
+        let given_back = if self.len < self.capacity { None } else { Some(self.make_room(source, favoured)) };
+        match given_back {
+            Some(None) => return Some(item),
+            Some(Some(_)) => {}
+            None => self.len += 1,
+        }
+        let mut lanes = self.favoured.iter_mut().chain(&mut self.others);
+        match lanes.find(|lane| lane.source == source) {
             Some(lane) => lane.items.push_back(item),
-            None => lanes.push_back(Lane { source, items: VecDeque::from([item]) }),
+            None => {
+                let lanes = if favoured { &mut self.favoured } else { &mut self.others };
+                lanes.push_back(Lane { source, items: VecDeque::from([item]) });
+            }
         }
-        given_back
+        given_back.flatten()
     }
 
     /// The next item: one of each source in turn.
@@ -83,13 +83,32 @@ impl<T> FairQueue<T> {
         None
     }
 
-    fn held_by(&self, source: Source) -> usize {
-        let lanes = self.favoured.iter().chain(&self.others);
-        lanes.filter(|lane| lane.source == source).map(|lane| lane.items.len()).sum()
+    /// Moves what a source holds to the favoured ones: it has one lane, so that it is counted and served as one.
+    fn promote(&mut self, source: Source) {
+        if let Some(place) = self.others.iter().position(|lane| lane.source == source) {
+            self.favoured.extend(self.others.remove(place));
+        }
     }
 
-    fn fullest(&mut self) -> Option<&mut Lane<T>> {
-        self.favoured.iter_mut().chain(&mut self.others).max_by_key(|lane| lane.items.len())
+    /// Takes out the newest item of the source that holds most, unless that is the one that wants a place.
+    fn make_room(&mut self, source: Source, favoured: bool) -> Option<T> {
+        let rank = |lane: &Lane<T>, favoured: bool| (lane.items.len(), !favoured);
+        let of_favoured = self.favoured.iter().map(|lane| (rank(lane, true), lane.source));
+        let of_others = self.others.iter().map(|lane| (rank(lane, false), lane.source));
+        let lanes: Vec<_> = of_favoured.chain(of_others).collect();
+        let own = lanes.iter().find(|(_, other)| *other == source);
+        let own = own.map_or((1, !favoured), |((held, is_other), _)| (held + 1, *is_other));
+        let (most, greediest) = lanes.into_iter().max_by_key(|(rank, _)| *rank)?;
+        if most <= own {
+            return None;
+        }
+        let lanes = if most.1 { &mut self.others } else { &mut self.favoured };
+        let place = lanes.iter().position(|lane| lane.source == greediest)?;
+        let newest = lanes[place].items.pop_back();
+        if lanes[place].items.is_empty() {
+            lanes.remove(place);
+        }
+        newest
     }
 }
 
@@ -137,6 +156,36 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(order, ["a1", "b1", "c1", "a2"]);
         assert_eq!(queue.len, 0);
+    }
+
+    #[test]
+    fn among_equals_one_that_is_not_favoured_gives_way_to_one_that_is() {
+        let mut queue = FairQueue::new(3);
+        for (place, item) in [(1, "a1"), (2, "b1"), (3, "c1")] {
+            assert_eq!(queue.push(source(place), false, item), None);
+        }
+        assert_eq!(queue.push(source(7), false, "d1"), Some("d1"), "a newcomer among equals");
+        assert_eq!(queue.push(source(8), true, "e1"), Some("c1"), "but for a favoured one");
+        assert_eq!(queue.push(source(8), true, "e2"), Some("e2"), "that holds no more than they");
+        assert_eq!(queue.push(source(9), true, "f1"), Some("b1"));
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(order, ["e1", "f1", "a1"]);
+        assert_eq!((queue.len, queue.favoured.len(), queue.others.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_source_that_becomes_favoured_is_counted_and_served_as_one() {
+        let mut queue = FairQueue::new(6);
+        for (place, favoured, item) in
+            [(1, false, "a1"), (1, false, "a2"), (2, false, "b1"), (2, false, "b2"), (2, false, "b3"), (1, true, "a3")]
+        {
+            assert_eq!(queue.push(source(place), favoured, item), None);
+        }
+        assert_eq!(queue.push(source(1), false, "a4"), Some("a4"), "it would hold more than any other");
+        assert_eq!(queue.push(source(3), false, "c1"), Some("b3"), "of equals the one that is not favoured");
+        assert_eq!(queue.push(source(4), false, "d1"), Some("a3"), "the greediest, favoured or not");
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(order, ["a1", "a2", "b1", "c1", "d1", "b2"]);
     }
 
     #[test]

@@ -2,6 +2,10 @@
 //! itself, tells what it measured with [`figures::figure`], and takes its full counts from `tests/long`.
 
 mod descriptors;
+mod flood;
+mod statistics;
+mod throttle;
+mod timing;
 
 use tokio::sync::{Mutex, MutexGuard};
 

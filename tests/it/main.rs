@@ -17,7 +17,7 @@ mod requests;
 mod shutdown;
 mod smoke;
 #[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "shared with tests/attacks, which uses the rest")]
+#[allow(dead_code, unused_imports, reason = "shared with tests/attacks, which uses the rest")]
 mod support;
 mod tokens;
 mod tunnels;

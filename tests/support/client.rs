@@ -266,6 +266,14 @@ impl Connection {
         .await
     }
 
+    /// Another handle on the same connection: its requests are further streams. HTTP/2 alone.
+    pub(crate) fn another(&self) -> Self {
+        match &self.sender {
+            Sender::Http1(_) => panic!("HTTP/1.1 has one request at a time"),
+            Sender::Http2(sender) => Self { sender: Sender::Http2(sender.clone()) },
+        }
+    }
+
     /// Whether the other side has closed it.
     pub(crate) fn is_closed(&self) -> bool {
         match &self.sender {

@@ -29,7 +29,10 @@ pub(crate) use http2::{
 pub(crate) use metrics::Metrics;
 pub(crate) use setup::{Setup, set_mode};
 pub(crate) use tokens::{Jwk, claims, decode, now};
-pub(crate) use users::{argon2, bcrypt, credential, default_users, htpasswd_line, password_of, slow_argon2, slow_hash};
+pub(crate) use users::{
+    argon2, argon2_with, bcrypt, bcrypt_with, credential, default_users, htpasswd_line, password_of, slow_argon2,
+    slow_hash,
+};
 pub(crate) use vestibule::{Failed, Vestibule};
 pub(crate) use wire::{Head, Wire};
 

@@ -23,7 +23,8 @@ pub(crate) fn slow_argon2(password: &str) -> String {
     argon2_with(password, 65_536, 6)
 }
 
-fn argon2_with(password: &str, memory_kib: u32, passes: u32) -> String {
+/// An argon2id hash of any cost.
+pub(crate) fn argon2_with(password: &str, memory_kib: u32, passes: u32) -> String {
     let mut output = [0; 32];
     let params = Params::new(memory_kib, passes, 1, Some(output.len())).expect("parameters within argon2's bounds");
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
@@ -51,7 +52,12 @@ pub(crate) fn credential(stored: &str) -> String {
 
 /// A bcrypt hash of the least cost, as `htpasswd -B` writes it.
 pub(crate) fn bcrypt(password: &str) -> String {
-    ::bcrypt::hash(password, 4).expect("4 is bcrypt's least cost").replacen("$2b$", "$2y$", 1)
+    bcrypt_with(password, 4)
+}
+
+/// A bcrypt hash of any cost from 4, the binary logarithm of its rounds.
+pub(crate) fn bcrypt_with(password: &str, cost: u32) -> String {
+    ::bcrypt::hash(password, cost).expect("a cost that bcrypt has").replacen("$2b$", "$2y$", 1)
 }
 
 pub(crate) fn htpasswd_line(user: &str, password: &str) -> String {

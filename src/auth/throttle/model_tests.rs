@@ -163,7 +163,7 @@ impl Pair {
 
 #[test]
 fn random_histories_agree_with_the_model() {
-    for seed in 1..=60_u64 {
+    for seed in 1..=200_u64 {
         let policy = Policy {
             max: Duration::from_millis(MAX),
             forget_after: Duration::from_millis(FORGET),

@@ -163,6 +163,67 @@ fn guesses_from_other_sources_and_at_other_names_do_not_touch_the_victim() {
     assert!(is_check(&bench.begin_from("Alice", attacker, "right", 86_400 * SECOND)));
 }
 
+/// Ten days, in steps of this many seconds.
+fn ten_days(step: u32) -> impl Iterator<Item = Duration> {
+    (0..10 * 86_400 / step).map(move |number| number * step * SECOND)
+}
+
+#[test]
+fn a_victim_of_one_guess_per_wait_from_other_sources_logs_in_at_once_from_its_own() {
+    let mut bench = Bench::new(Policy::default());
+    let address = |last| Source::from(std::net::IpAddr::from([192, 0, 2, last]));
+    let (home, attackers) = (address(1), [address(2), address(3), address(4)]);
+    let mut next = [Duration::ZERO; 3];
+    let mut checked = 0;
+    for now in ten_days(1) {
+        for (attacker, next) in attackers.into_iter().zip(&mut next) {
+            if now < *next {
+                continue;
+            }
+            let Decision::Check(ticket) = bench.begin_from("alice", attacker, "guess", now) else { panic!("{now:?}") };
+            assert_eq!(bench.throttle.finish(ticket, Outcome::Denied, now), []);
+            checked += 1;
+            let slot = Slot::Own(bench.digest.key(b"alice", attacker));
+            let entry = bench.throttle.table.entry(slot).expect("it has failed");
+            *next = now + left(entry.left(nanos(now)));
+        }
+        if now.as_secs() % 3600 == 1800 {
+            let Decision::Check(ticket) = bench.begin_from("alice", home, "right", now) else { panic!("{now:?}") };
+            assert_eq!(bench.throttle.finish(ticket, Outcome::Granted, now), []);
+        }
+    }
+    // 1023 s of doubling, then one in 15 minutes, from each of three.
+    assert_eq!(checked, 3 * (10 + (864_000 - 1023) / 900 + 1));
+}
+
+#[test]
+fn ten_days_of_attempts_from_the_same_source_never_keep_anybody_out_past_the_longest_wait() {
+    let max = Policy::default().max;
+    let mut bench = Bench::new(Policy::default());
+    let (mut last_check, mut checked, mut longest) = (Duration::ZERO, 0, Duration::ZERO);
+    for now in ten_days(7) {
+        match bench.begin("alice", "wrong", now) {
+            Decision::Check(ticket) => {
+                longest = longest.max(now - last_check);
+                (last_check, checked) = (now, checked + 1);
+                // Every third client leaves instead of waiting for its answer.
+                if checked % 3 == 0 {
+                    assert_eq!(bench.throttle.leave(ticket.attempt(), now).woken, []);
+                } else {
+                    assert_eq!(bench.throttle.finish(ticket, Outcome::Denied, now), []);
+                }
+            }
+            Decision::Refuse { retry_after } => assert!(now + retry_after <= last_check + max, "at {now:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    // One step later at most, as attempts come every 7 s.
+    assert!(longest > max - 7 * SECOND && longest < max + 7 * SECOND, "{longest:?}");
+    assert!(checked > 900, "{checked}");
+    // Whoever comes first after the wait has a turn.
+    assert!(is_check(&bench.begin("alice", "right", last_check + max)));
+}
+
 #[test]
 fn a_patient_guesser_is_held_to_the_longest_wait() {
     let mut bench = Bench::new(Policy::default());
