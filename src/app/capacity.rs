@@ -8,8 +8,8 @@ use crate::config::Config;
 
 /// What the process needs besides its connections.
 const BASE_BYTES: u64 = 16 << 20;
-/// Of one hash in progress at the default cost (19 MiB), with some room.
-const HASH_BYTES: u64 = 20 << 20;
+/// Of one hash in progress at the highest cost that is accepted: users may be changed to it at any time.
+const HASH_BYTES: u64 = 64 << 20;
 /// Of one busy connection, both sides: TLS, buffers, tasks.
 const CONNECTION_BYTES: u64 = 64 << 10;
 /// A client's socket and, while a request runs, the application's.
@@ -70,9 +70,9 @@ mod tests {
     fn connections_follow_the_memory_that_hashing_leaves() {
         for (limit, threads, connections) in [
             (None, 1, 10_000),
-            (Some(64 << 20), 1, 448),
-            (Some(128 << 20), 2, 1152),
-            (Some(32 << 20), 1, FEWEST),
+            (Some(128 << 20), 1, 768),
+            (Some(256 << 20), 2, 1792),
+            (Some(64 << 20), 1, FEWEST),
             (Some(1 << 40), 1, MOST),
         ] {
             assert_eq!(by_memory(limit, threads), connections, "{limit:?} {threads}");

@@ -55,7 +55,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("access.rules", Shape::Rules, "[]", "Exceptions by path; see [below](#access-rules).").such_as("[{path: /healthz, allow: anyone}]").reloads(),
     Setting::new("access.tunnels", Shape::Choice(Tunnels::NAMES), "session", "What ends an upgraded connection: the session (login and `tokens.maxSession`) or the token.").reloads(),
     Setting::new("access.mode", Shape::Choice(Mode::NAMES), "enforce", "`shadow` logs and counts what would be refused, and forwards it.").reloads(),
-    Setting::new("limits.connections", COUNT, "null", "Connections at once; null: derived from the memory limit.").or_null("1000"),
+    Setting::new("limits.connections", COUNT, "null", "Connections at once; null: what the memory limit leaves beside hashing, at 64 KiB each.").or_null("1000"),
     Setting::new("limits.inFlight", COUNT, "null", "Requests at the application at once; null: any number.").or_null("100"),
     Setting::new("limits.queueLength", Shape::Count { min: 0, max: 1_000_000 }, "128", "Requests that may wait for one of `inFlight`; more are answered with 503."),
     Setting::new("limits.queueTimeout", TIMEOUT, "5s", "How long they wait before they are answered with 503."),
