@@ -2,6 +2,8 @@
 //! itself, tells what it measured with [`figures::figure`], and takes its full counts from `tests/long`.
 
 mod descriptors;
+mod rotation;
+mod store_faults;
 
 use tokio::sync::{Mutex, MutexGuard};
 

@@ -1,0 +1,1 @@
+//! A disk that is full, a directory that cannot be written, writers that are killed.
