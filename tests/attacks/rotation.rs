@@ -8,4 +8,4 @@ mod rotators;
 mod shared;
 mod traffic;
 
-pub(crate) use shared::{Ran, command, run, run_command, skipped};
+pub(crate) use shared::{Ran, command, run, skipped};

@@ -15,7 +15,7 @@ const COMMANDS: usize = 6;
 #[tokio::test]
 async fn of_many_rotators_one_publishes_the_successor() {
     let _alone = alone().await;
-    let rounds = if long() { 50 } else { 12 };
+    let rounds = if long() { 50 } else { 8 };
     let app = App::start().await;
     let due = || Jwk::fresh("HS512", "due").with(&json!({"iat": now() - 7200, "nbf": now() - 7200}));
     let policy = "keys: {rotateEvery: 1h, propagation: 2m}";
@@ -58,7 +58,7 @@ async fn of_many_rotators_one_publishes_the_successor() {
     assert_eq!(rotations_of(&served, "error").await, 0.0);
 }
 
-/// A rotation that is due when processes start waits for their jitter, as at any other time.
+/// A rotation that is due when processes start is planned at jittered times, as any other one.
 #[tokio::test]
 async fn processes_that_start_together_rotate_once() {
     let _alone = alone().await;
@@ -70,7 +70,6 @@ async fn processes_that_start_together_rotate_once() {
         served.push(with_keys(Setup::new(), &served[0].path("keys")).config(policy).start().await);
     }
     let began = std::time::Instant::now();
-    assert_eq!(served[0].ring().len(), 1, "nobody rotates while starting");
     eventually("a rotation", async || (served[0].ring().len() > 1).then_some(())).await;
     figure(
         "from the start of three until the rotation that was due",

@@ -36,7 +36,7 @@ pub(crate) async fn run(arguments: &[&str]) -> Ran {
     run_command(command(arguments)).await
 }
 
-pub(crate) async fn run_command(mut command: Command) -> Ran {
+async fn run_command(mut command: Command) -> Ran {
     let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic");
     let output = output.expect("the program starts");
     let text = |bytes| String::from_utf8(bytes).expect("text");

@@ -96,7 +96,8 @@ async fn traffic(name: &str, replicas: [Replica; 3], rate: f64, rotations: usize
         })
         .await;
     let versions = versions.end();
-    let seen = seen.borrow();
+    drop(local);
+    let seen = seen.take();
     let made = versions.len() - 1;
     figure(&format!("{name}: rotations, clocks 0/+30/-30 s, x{rate}"), made);
     figure(&format!("{name}: logins"), seen.tokens.len());
