@@ -183,9 +183,14 @@ impl KeyFeed {
             RotationResult::Conflict => self.report.metrics.store_error(StoreName::Keys, StoreErrorReason::Conflict),
             RotationResult::Error => self.report.metrics.store_error(StoreName::Keys, StoreErrorReason::Unavailable),
         }
+        let (level, message) = match result {
+            RotationResult::Ok => (Level::Info, "a signing key was published"),
+            RotationResult::Conflict => (Level::Info, "a signing key was not published; another writer was faster"),
+            RotationResult::Error => (Level::Error, "a signing key could not be published; it is tried again"),
+        };
         self.report
             .log
-            .event(Level::Info, EventName::Rotation, "a signing key was to be published")
+            .event(level, EventName::Rotation, message)
             .field("outcome", result)
             .field("reason", reason(change.reason))
             .field("kid", next.keys().last().map(|key| &**key.kid()))

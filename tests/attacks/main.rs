@@ -2,14 +2,16 @@
 //! itself, tells what it measured with [`figures::figure`], and takes its full counts from `tests/long`.
 
 mod descriptors;
+mod figures;
 mod flood;
+mod rotation;
 mod statistics;
+mod store_faults;
 mod throttle;
 mod timing;
 
 use tokio::sync::{Mutex, MutexGuard};
 
-mod figures;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with tests/it, which uses the rest")]
 mod support;
