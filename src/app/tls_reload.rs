@@ -1,19 +1,23 @@
-//! The certificate and its key: loaded as one pair, loaded again when the files change.
+//! The certificate and its key as one pair, and whom clients and the application are trusted by: loaded again when the
+//! files change.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
+use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
 
 use super::TlsChannel;
+use super::follow::{Follow, Read};
 use crate::config::{ClientAuth, Tls};
-use crate::metrics::{Metrics, ReloadResult, ReloadTarget};
+use crate::metrics::{Metrics, ReloadTarget};
 use crate::pki::CertificateFacts;
+use crate::proxy::Target;
 use crate::server::{TlsOptions, server_config};
-use crate::store::file_watch::FileWatch;
-use crate::store::tls_material::{read_ca_bundle, read_pair};
-use crate::telemetry::{EventName, Level, Logger};
+use crate::store::file_read::{read_file, read_files};
+use crate::store::tls_material::{self, MAX_BYTES, TlsFileError};
+use crate::telemetry::Logger;
 
 /// The files, and what was made of them last.
 pub(super) struct TlsFiles {
@@ -30,8 +34,9 @@ struct Paths {
 
 struct Made {
     config: Arc<ServerConfig>,
-    /// The leaf certificate and the client CA as they were read: what is the same again is no reload.
-    seen: Vec<Vec<u8>>,
+    /// The chain and the client CA: what is the same again is no reload. A key that was replaced under the same
+    /// certificate is the same key, or it would not fit.
+    certificates: [Vec<CertificateDer<'static>>; 2],
     /// Seconds since the epoch.
     not_after: u64,
 }
@@ -40,7 +45,7 @@ impl TlsFiles {
     /// Blocks on the file system.
     pub(super) fn load(certificate: PathBuf, key: PathBuf, tls: &Tls) -> Result<Self, String> {
         let paths = Paths { certificate, key, tls: tls.clone() };
-        let loaded = paths.load()?;
+        let loaded = paths.load(paths.bytes()?.each_ref().map(Vec::as_slice))?;
         Ok(Self { paths, loaded })
     }
 
@@ -48,67 +53,103 @@ impl TlsFiles {
     pub(super) fn publish(self, metrics: Arc<Metrics>, log: Logger) -> TlsChannel {
         metrics.set_certificate_expiry(self.loaded.not_after);
         let (sender, receiver) = watch::channel(Arc::clone(&self.loaded.config));
-        tokio::spawn(self.follow(sender, metrics, log));
-        receiver
-    }
-
-    async fn follow(mut self, sender: watch::Sender<Arc<ServerConfig>>, metrics: Arc<Metrics>, log: Logger) {
-        let client_ca = self.paths.tls.clients.as_ref().map(|clients| clients.ca.clone());
-        let files = [self.paths.certificate.clone(), self.paths.key.clone()];
-        let mut watch = FileWatch::new(files.into_iter().chain(client_ca));
-        let mut last_error = None;
-        loop {
-            watch.changed().await;
-            let paths = self.paths.clone();
-            let Ok(loaded) = tokio::task::spawn_blocking(move || paths.load()).await else { return };
-            match loaded {
-                Ok(made) if made.seen == self.loaded.seen => last_error = None,
-                Ok(made) => {
-                    last_error = None;
-                    metrics.set_certificate_expiry(made.not_after);
-                    metrics.reload(ReloadTarget::Certificate, ReloadResult::Ok);
-                    sender.send_replace(Arc::clone(&made.config));
-                    self.loaded = made;
-                    log.event(Level::Info, EventName::Reload, "a new certificate is in force")
-                        .field("what", ReloadTarget::Certificate)
-                        .field("outcome", ReloadResult::Ok)
-                        .emit();
-                }
-                // A pair that is half replaced is told once, and read again when the other half comes.
-                Err(error) if last_error.as_ref() == Some(&error) => {}
-                Err(error) => {
-                    metrics.reload(ReloadTarget::Certificate, ReloadResult::Error);
-                    log.event(
-                        Level::Error,
-                        EventName::Reload,
-                        "the new certificate is no good; the last one stays in force",
-                    )
-                    .field("what", ReloadTarget::Certificate)
-                    .field("outcome", ReloadResult::Error)
-                    .field("error", error.as_str())
-                    .emit();
-                    last_error = Some(error);
-                }
+        let follow = Follow {
+            what: ReloadTarget::Certificate,
+            good: "a new certificate is in force",
+            bad: "the new certificate is no good; the last one stays in force",
+            metrics,
+            log,
+        };
+        let Self { paths, mut loaded } = self;
+        let take = move |follow: &Follow, made: Made| {
+            if made.certificates != loaded.certificates {
+                follow.metrics.set_certificate_expiry(made.not_after);
+                sender.send_replace(Arc::clone(&made.config));
+                loaded = made;
+                follow.in_force();
             }
-        }
+        };
+        let read = {
+            let paths = paths.clone();
+            move || Read::new(paths.bytes(), |bytes| paths.load(bytes))
+        };
+        tokio::spawn(follow.run(paths.all(), read, take));
+        receiver
     }
 }
 
+/// Has new connections to the application verified against the file's newest good version.
+pub(super) fn follow_upstream_ca(
+    file: PathBuf,
+    mut trusted: Vec<CertificateDer<'static>>,
+    target: Target,
+    metrics: Arc<Metrics>,
+    log: Logger,
+) {
+    let follow = Follow {
+        what: ReloadTarget::Certificate,
+        good: "new CA certificates of the application are in force",
+        bad: "the application's new CA certificates are no good; the last ones stay in force",
+        metrics,
+        log,
+    };
+    let take = move |follow: &Follow, ca: Vec<CertificateDer<'static>>| {
+        if ca != trusted {
+            match target.trust(ca.clone()) {
+                Ok(()) => {
+                    trusted = ca;
+                    follow.in_force();
+                }
+                Err(error) => follow.refused(&error),
+            }
+        }
+    };
+    let files = vec![file.clone()];
+    let read = move || Read::new(ca_bytes("upstreamCa", &file).map(|bytes| [bytes]), |[pem]| upstream_ca(&file, pem));
+    tokio::spawn(follow.run(files, read, take));
+}
+
+/// Blocks on the file system.
+pub(super) fn read_upstream_ca(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    upstream_ca(file, &ca_bytes("upstreamCa", file)?)
+}
+
+fn upstream_ca(file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    tls_material::ca_bundle(file, pem).map_err(|error| format!("upstreamCa: {error}"))
+}
+
+fn ca_bytes(setting: &str, file: &Path) -> Result<Vec<u8>, String> {
+    read_file(file, MAX_BYTES).map_err(|error| format!("{setting}: {error}"))
+}
+
 impl Paths {
-    fn load(&self) -> Result<Made, String> {
-        let pair = read_pair(&self.certificate, &self.key).map_err(|error| format!("tls: {error}"))?;
+    fn all(&self) -> Vec<PathBuf> {
+        let client_ca = self.tls.clients.as_ref().map(|clients| clients.ca.clone());
+        [self.certificate.clone(), self.key.clone()].into_iter().chain(client_ca).collect()
+    }
+
+    /// What certificate, key and client CA hold; the last is empty where there is none.
+    fn bytes(&self) -> Result<[Vec<u8>; 3], String> {
+        let [certificate, key] =
+            read_files([&self.certificate, &self.key], MAX_BYTES).map_err(|error| format!("tls: {error}"))?;
+        let client_ca = self.tls.clients.as_ref().map(|clients| ca_bytes("tls.clientCa", &clients.ca)).transpose()?;
+        Ok([certificate, key, client_ca.unwrap_or_default()])
+    }
+
+    fn load(&self, [certificate, key, client_ca]: [&[u8]; 3]) -> Result<Made, String> {
+        let tls = |error: TlsFileError| format!("tls: {error}");
+        let pair = tls_material::pair((&self.certificate, certificate), (&self.key, key)).map_err(tls)?;
         let (client_ca, client_auth) = match &self.tls.clients {
             None => (Vec::new(), ClientAuth::Required),
             Some(clients) => {
-                let ca = read_ca_bundle(&clients.ca).map_err(|error| format!("tls.clientCa: {error}"))?;
-                (ca, clients.auth)
+                let ca = tls_material::ca_bundle(&clients.ca, client_ca);
+                (ca.map_err(|error| format!("tls.clientCa: {error}"))?, clients.auth)
             }
         };
-        let chain = pair.cert_chain.iter().chain(&client_ca);
-        // A key that was replaced under the same certificate is the same key, or it would not fit.
-        let seen: Vec<Vec<u8>> = chain.map(|certificate| certificate.to_vec()).collect();
+        let certificates = [pair.cert_chain.clone(), client_ca.clone()];
         let facts = pair.cert_chain.first().and_then(|leaf| CertificateFacts::of(leaf.clone()).ok());
         let options = TlsOptions { min_version: self.tls.min_version, client_ca, client_auth };
-        Ok(Made { config: server_config(&pair, &options)?, seen, not_after: facts.map_or(0, |facts| facts.not_after) })
+        let not_after = facts.map_or(0, |facts| facts.not_after);
+        Ok(Made { config: server_config(&pair, &options)?, certificates, not_after })
     }
 }

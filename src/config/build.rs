@@ -9,7 +9,11 @@ use std::{
 use crate::config::{
     Access, Authorize, Certificate, ClientTls, Config, ConfigError, DirectoryStore, Hashing, IdentityHeaders, Keys,
     KubernetesStore, Limits, Loaded, Log, LoginPaths, Reloadable, Setting, Shutdown, Store, Throttle, Tls, Tokens,
-    Upstream, names::same_header, setting::span_text, values::Values,
+    Upstream,
+    document::{self, Document},
+    names::same_header,
+    setting::span_text,
+    values::Values,
 };
 
 impl Config {
@@ -22,6 +26,35 @@ impl Config {
     /// or does not go with another.
     pub fn load(
         file: Option<&Path>,
+        variables: impl IntoIterator<Item = (String, String)>,
+        flags: impl IntoIterator<Item = (&'static Setting, String)>,
+    ) -> Result<Loaded, ConfigError> {
+        let file = match file {
+            Some(path) => Some((path, Document::of(path, &document::read(path)?)?)),
+            None => None,
+        };
+        Self::gather(file, variables, flags)
+    }
+
+    /// The bytes of the file at `path`, to be loaded by [`Config::load_bytes`].
+    ///
+    /// Errors: it cannot be read.
+    pub fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
+        document::read(path)
+    }
+
+    /// As [`Config::load`], from what the file at `path` held when it was read.
+    pub fn load_bytes(
+        path: &Path,
+        bytes: &[u8],
+        variables: impl IntoIterator<Item = (String, String)>,
+        flags: impl IntoIterator<Item = (&'static Setting, String)>,
+    ) -> Result<Loaded, ConfigError> {
+        Self::gather(Some((path, Document::of(path, bytes)?)), variables, flags)
+    }
+
+    fn gather(
+        file: Option<(&Path, Document)>,
         variables: impl IntoIterator<Item = (String, String)>,
         flags: impl IntoIterator<Item = (&'static Setting, String)>,
     ) -> Result<Loaded, ConfigError> {

@@ -26,22 +26,28 @@ pub(super) struct Document {
 /// The most bytes that a file may have.
 const MAX_BYTES: u64 = 1 << 20;
 
-impl Document {
-    /// Reads and parses the file.
-    ///
-    /// Errors: it cannot be read, is over 1 MiB or not YAML, repeats a key, or holds a key that is no setting.
-    pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
+/// The file's bytes; of one over 1 MiB the beginning, which is refused as too large.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(|error| {
         let source = Source::File(path.to_owned());
-        let unreadable =
-            |e| ConfigError::new(&source, format_args!("cannot be read ({e}): name a configuration file that can"));
-        let mut bytes = Vec::new();
-        File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
+        ConfigError::new(&source, format_args!("cannot be read ({error}): name a configuration file that can"))
+    })?;
+    Ok(bytes)
+}
+
+impl Document {
+    /// What the file at `path` held when it was read.
+    ///
+    /// Errors: it is over 1 MiB or not YAML, repeats a key, or holds a key that is no setting.
+    pub(super) fn of(path: &Path, bytes: &[u8]) -> Result<Self, ConfigError> {
+        let source = Source::File(path.to_owned());
         if bytes.len() as u64 > MAX_BYTES {
             return Err(ConfigError::new(&source, "is larger than 1 MiB: a configuration is not; name the right file"));
         }
-        let text = String::from_utf8(bytes)
+        let text = std::str::from_utf8(bytes)
             .map_err(|_| ConfigError::new(&source, "is not UTF-8 text: name a YAML file, in UTF-8"))?;
-        Self::parse(&text, &source)
+        Self::parse(text, &source)
     }
 
     pub(super) fn parse(text: &str, source: &Source) -> Result<Self, ConfigError> {
@@ -327,13 +333,14 @@ mod tests {
     fn a_file_that_cannot_be_read_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.yaml");
-        let refusal = |path: &Path| Document::read(path).unwrap_err().to_string();
+        let document = |path: &Path| read(path).and_then(|bytes| Document::of(path, &bytes));
+        let refusal = |path: &Path| document(path).unwrap_err().to_string();
         assert!(refusal(&path).contains("config.yaml: cannot be read (No such file"));
         assert!(refusal(directory.path()).contains(": cannot be read (Is a directory"));
         std::fs::write(&path, vec![b'#'; (1 << 20) + 1]).unwrap();
         assert!(refusal(&path).contains("config.yaml: is larger than 1 MiB"));
         std::fs::write(&path, vec![b'#'; 1 << 20]).unwrap();
-        assert!(Document::read(&path).is_ok());
+        assert!(document(&path).is_ok());
         std::fs::write(&path, b"log: \xff").unwrap();
         assert!(refusal(&path).contains("config.yaml: is not UTF-8"));
     }

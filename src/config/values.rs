@@ -28,11 +28,11 @@ pub(super) struct Values {
 impl Values {
     /// Merges the sources; besides come warnings about variables that are passed over.
     pub(super) fn gather(
-        file: Option<&Path>,
+        file: Option<(&Path, Document)>,
         variables: impl IntoIterator<Item = (String, String)>,
         flags: impl IntoIterator<Item = (&'static Setting, String)>,
     ) -> Result<(Self, Vec<String>), ConfigError> {
-        let document = file.map(Document::read).transpose()?.unwrap_or_default();
+        let (file, document) = file.map_or_else(Default::default, |(path, document)| (Some(path), document));
         let mut gathered = Self {
             values: BTreeMap::new(),
             sources: BTreeMap::new(),

@@ -9,6 +9,7 @@ use http::HeaderValue;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 
 use super::io::{Stream, UpstreamIo};
@@ -18,8 +19,8 @@ use crate::metrics::UpstreamErrorReason;
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) address: Address,
-    /// `Some`: the connection is TLS and the server must prove this name.
-    pub(crate) tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    /// `Some`: the connection is TLS and the server must prove this name. Clones share what is trusted.
+    pub(super) tls: Option<(Arc<watch::Sender<Arc<ClientConfig>>>, ServerName<'static>)>,
     pub(crate) protocol: Protocol,
     /// For requests that name no host of their own (HTTP/1.0).
     pub(crate) authority: HeaderValue,
@@ -70,8 +71,9 @@ impl Target {
             Address::Tcp { host, port } => TcpStream::connect((host.as_str(), *port)).await.map_err(refused)?,
         };
         stream.set_nodelay(true).map_err(refused)?;
-        let Some((config, name)) = &self.tls else { return Ok(UpstreamIo::new(Stream::Tcp(stream))) };
-        let handshake = TlsConnector::from(Arc::clone(config)).connect(name.clone(), stream);
+        let Some((trusted, name)) = &self.tls else { return Ok(UpstreamIo::new(Stream::Tcp(stream))) };
+        let config = Arc::clone(&trusted.borrow());
+        let handshake = TlsConnector::from(config).connect(name.clone(), stream);
         match handshake.await {
             Ok(stream) => Ok(UpstreamIo::new(Stream::Tls(Box::new(stream)))),
             Err(error) => Err(ConnectError { reason: UpstreamErrorReason::Tls, detail: error.to_string() }),

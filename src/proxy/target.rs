@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName};
+use tokio::sync::watch;
 
 use super::connect::{Address, Protocol, Target};
 use crate::config::{Origin, Upstream};
@@ -35,7 +36,7 @@ impl Target {
             Upstream::Https(origin) => {
                 let name = ServerName::try_from(origin.host.clone())
                     .map_err(|_| format!("upstream: {:?} is no name that a certificate can prove", origin.host))?;
-                (tcp(origin), Some((client_config(ca)?, name)), Protocol::Http1)
+                (tcp(origin), Some((Arc::new(watch::Sender::new(client_config(ca)?)), name)), Protocol::Http1)
             }
             Upstream::Unix(path) => (Address::Unix(path.clone()), None, Protocol::Http1),
         };
@@ -53,6 +54,19 @@ impl Target {
             connect_timeout: deadlines.connect,
             headers_timeout: deadlines.headers,
         })
+    }
+
+    /// Verifies new connections against `ca` from now on, all clones alike; those that are open live on. No session
+    /// of the old roots is resumed.
+    ///
+    /// # Errors
+    ///
+    /// One line, where the roots are unusable; nothing has changed then.
+    pub(crate) fn trust(&self, ca: Vec<CertificateDer<'static>>) -> Result<(), String> {
+        if let Some((trusted, _)) = &self.tls {
+            trusted.send_replace(client_config(ca)?);
+        }
+        Ok(())
     }
 }
 

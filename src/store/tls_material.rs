@@ -14,7 +14,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use crate::store::file_read::{read_file, read_files};
 use crate::store::read_error::{ReadError, Reason};
 
-const MAX_BYTES: u64 = 4 << 20;
+/// The most bytes that a file may have.
+pub const MAX_BYTES: u64 = 4 << 20;
 
 /// A certificate chain, leaf first, and the private key of its leaf.
 pub struct Pair {
@@ -133,12 +134,17 @@ impl From<ReadError> for TlsFileError {
     }
 }
 
-/// Reads certificate chain and private key (PKCS #8, SEC 1 or PKCS #1) as one version, and proves
-/// that they belong together. Expiry and host names are not judged. Blocks.
+/// Reads certificate chain and private key as one version, and makes a [`pair`] of them. Blocks.
 pub fn read_pair(cert_path: &Path, key_path: &Path) -> Result<Pair, TlsFileError> {
     let [cert_pem, key_pem] = read_files([cert_path, key_path], MAX_BYTES)?;
-    let cert_chain = certificates(cert_path, &cert_pem)?;
-    let key = private_key(key_path, &key_pem)?;
+    pair((cert_path, &cert_pem), (key_path, &key_pem))
+}
+
+/// Certificate chain and private key (PKCS #8, SEC 1 or PKCS #1), each as a path and what was read
+/// there, proven to belong together. Expiry and host names are not judged.
+pub fn pair((cert_path, cert_pem): (&Path, &[u8]), (key_path, key_pem): (&Path, &[u8])) -> Result<Pair, TlsFileError> {
+    let cert_chain = certificates(cert_path, cert_pem)?;
+    let key = private_key(key_path, key_pem)?;
     let signing_key =
         aws_lc_rs::sign::any_supported_type(&key).map_err(|_| TlsFileError::BadKey { path: key_path.to_owned() })?;
     let owns = |number: usize| -> Result<bool, TlsFileError> {
@@ -163,9 +169,14 @@ pub fn read_pair(cert_path: &Path, key_path: &Path) -> Result<Pair, TlsFileError
     }
 }
 
-/// Reads the certificates of the authorities to trust, at least one, each usable as an anchor. Blocks.
+/// Reads a [`ca_bundle`]. Blocks.
 pub fn read_ca_bundle(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
-    let bundle = certificates(path, &read_file(path, MAX_BYTES)?)?;
+    ca_bundle(path, &read_file(path, MAX_BYTES)?)
+}
+
+/// The certificates of the authorities to trust, at least one, each usable as an anchor.
+pub fn ca_bundle(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
+    let bundle = certificates(path, pem)?;
     let mut roots = RootCertStore::empty();
     for (index, certificate) in bundle.iter().enumerate() {
         roots

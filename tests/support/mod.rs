@@ -13,6 +13,7 @@ mod setup;
 mod tokens;
 mod users;
 mod vestibule;
+mod volume;
 mod wire;
 
 use std::time::Duration;
@@ -34,6 +35,7 @@ pub(crate) use users::{
     slow_hash,
 };
 pub(crate) use vestibule::{Failed, Vestibule};
+pub(crate) use volume::publish;
 pub(crate) use wire::{Head, Wire};
 
 /// How long anything may take that should happen at once; generous, for machines that are busy.

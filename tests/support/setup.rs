@@ -67,6 +67,11 @@ impl Setup {
         self
     }
 
+    /// The configuration as it stands.
+    pub(crate) fn as_configured(&self) -> Value {
+        self.config.clone()
+    }
+
     /// The text of the configuration file, whatever it is. `DIR` in it stands for the directory.
     pub(crate) fn raw_config(mut self, text: &str) -> Self {
         self.raw_config = Some(text.replace("DIR", &self.dir.path().display().to_string()));

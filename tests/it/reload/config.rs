@@ -92,3 +92,58 @@ async fn the_throttle_changes_at_once_and_the_rest_waits_for_a_restart() {
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     assert_eq!(count(&vestibule, "config", "ok").await, before);
 }
+
+#[tokio::test]
+async fn a_mounted_configuration_is_followed() {
+    let app = App::start().await;
+    let setup = Setup::new().upstream(&app).config_file("mounted/vestibule.yaml");
+    let volume = setup.path("mounted");
+    // What `serve` is given is a link into the volume; the text is what the harness writes beside it.
+    let text = |open: &str| {
+        let mut config = setup.as_configured();
+        config["access"] = json!({"rules": [{"path": open, "allow": "anyone"}]});
+        config.to_string()
+    };
+    let texts: Vec<_> = (0..5).map(|version| text(&format!("/v{version}"))).collect();
+    publish(&volume, "0", &[("vestibule.yaml", &texts[0])]);
+    let vestibule = setup.start().await;
+    let mut connection = vestibule.client().connect().await;
+    for (version, text) in texts.iter().enumerate() {
+        if version > 0 {
+            let name = format!("bad{version}");
+            let bad = || publish(&volume, &name, &[("vestibule.yaml", &text[..text.len() / 2])]);
+            reloaded(&vestibule, "config", "error", bad).await;
+            assert_eq!(connection.send(get(&format!("/v{}", version - 1))).await.status, 200, "the last good one");
+            let good = || publish(&volume, &version.to_string(), &[("vestibule.yaml", text)]);
+            reloaded(&vestibule, "config", "ok", good).await;
+        }
+        for other in 0..texts.len() {
+            let status = connection.send(get(&format!("/v{other}"))).await.status;
+            assert_eq!(status, if other == version { 200 } else { 401 }, "version {version}, path /v{other}");
+        }
+    }
+    assert!(!connection.is_closed());
+    assert_eq!(count(&vestibule, "config", "ok").await, 4.0);
+    assert_eq!(count(&vestibule, "config", "error").await, 4.0);
+}
+
+#[tokio::test]
+async fn each_bad_version_counts_once() {
+    let vestibule = Setup::new().start().await;
+    let good = fs::read_to_string(vestibule.path("vestibule.yaml")).expect("the configuration");
+    let bad = |limit: &str| good.replacen('{', &format!("{{\"limits\": {{\"headerBytes\": {limit}}},"), 1);
+    for (round, text) in [bad("true"), bad("true ")].iter().enumerate() {
+        reloaded(&vestibule, "config", "error", || vestibule.replace("vestibule.yaml", text)).await;
+        for _ in 0..3 {
+            vestibule.replace("vestibule.yaml", text);
+            tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        }
+        assert_eq!(count(&vestibule, "config", "error").await, (round + 1) as f64);
+    }
+    let errors: Vec<_> = vestibule.events("reload").into_iter().map(|event| event["error"].clone()).collect();
+    assert_eq!(errors.len(), 2);
+    assert_eq!(errors[0], errors[1], "the error is the same and the version is not");
+    vestibule.replace("vestibule.yaml", &good);
+    reloaded(&vestibule, "config", "error", || vestibule.replace("vestibule.yaml", &bad("false"))).await;
+    assert_eq!(count(&vestibule, "config", "ok").await, 0.0, "back to what is in force is no reload");
+}
