@@ -2,21 +2,24 @@
 
 mod capacity;
 mod config_reload;
+mod follow;
 pub(crate) mod settings;
 mod tls_reload;
 mod workers;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls_pki_types::CertificateDer;
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::watch;
 
 pub(crate) use self::config_reload::ConfigSource;
-use self::tls_reload::TlsFiles;
+use self::tls_reload::{TlsFiles, follow_upstream_ca, read_upstream_ca};
 use self::workers::Workers;
 use crate::admin::{self, AdminState};
 use crate::config::{Certificate, Config, Loaded, Store};
@@ -87,10 +90,12 @@ pub(crate) fn serve(
 /// What a configuration names besides itself, read and found good. Nothing is bound yet.
 struct Checked {
     target: Target,
+    /// The file that the target is verified against, and what it held.
+    upstream_ca: Option<(PathBuf, Vec<CertificateDer<'static>>)>,
     tls: TlsFiles,
     access: Access,
-    users: std::path::PathBuf,
-    keys: std::path::PathBuf,
+    users: PathBuf,
+    keys: PathBuf,
     warnings: Vec<String>,
 }
 
@@ -111,11 +116,12 @@ impl Checked {
         }
         let ca = match &config.upstream_ca {
             None => Vec::new(),
-            Some(path) => tls_material::read_ca_bundle(path).map_err(|e| error(format!("upstreamCa: {e}")))?,
+            Some(path) => read_upstream_ca(path).map_err(error)?,
         };
         let deadlines = Deadlines { connect: config.limits.upstream_connect, headers: config.limits.upstream_headers };
         Ok(Self {
-            target: Target::new(&config.upstream, ca, deadlines).map_err(error)?,
+            target: Target::new(&config.upstream, ca.clone(), deadlines).map_err(error)?,
+            upstream_ca: config.upstream_ca.clone().map(|file| (file, ca)),
             tls: TlsFiles::load(certificate.clone(), key.clone(), &config.tls).map_err(error)?,
             access: settings::access(&config.access, config.tokens.max_session).map_err(error)?,
             users: store.users.clone(),
@@ -183,16 +189,17 @@ async fn run(
         .map_err(|error| runtime_error("the hashing threads", &error))?;
 
     let tls = checked.tls.publish(Arc::clone(&metrics), log.clone());
+    if let Some((file, trusted)) = checked.upstream_ca {
+        follow_upstream_ca(file, trusted, checked.target.clone(), Arc::clone(&metrics), log.clone());
+    }
     if let Some(source) = source {
         let reload = config_reload::ConfigReload {
             source,
             current: config.clone(),
             publisher: publisher.clone(),
             desk: Arc::clone(&desk),
-            metrics: Arc::clone(&metrics),
-            log: log.clone(),
         };
-        tokio::spawn(reload.run());
+        tokio::spawn(reload.run(Arc::clone(&metrics), log.clone()));
     }
 
     let exposure = Exposure::of_loopback_port(config.upstream.loopback_port());

@@ -125,7 +125,7 @@ impl KeyFeed {
             Err(error) => {
                 self.seen = None;
                 self.good = false;
-                return self.report.failed(error.reason().into(), &format_args!("keys: {error}"));
+                return self.report.unreadable(error.reason().into(), &format_args!("keys: {error}"));
             }
         };
         if self.seen.as_ref() == Some(&snapshot) {
@@ -146,7 +146,7 @@ impl KeyFeed {
             Err(error) => {
                 self.good = false;
                 let file = self.file();
-                self.report.failed(StoreErrorReason::Invalid, &format_args!("keys: {}: {error}", file.display()));
+                self.report.refused(&format_args!("keys: {}: {error}", file.display()));
             }
         }
         self.seen = Some(snapshot);

@@ -8,7 +8,7 @@ use crate::readiness::Readiness;
 use crate::store::read_error::Reason;
 use crate::telemetry::{EventName, Level, Logger};
 
-/// Tells of one store's reads. Says an error once, not at every try.
+/// Tells of one store's reads. Says an error once for each version, not at every try.
 #[derive(Clone)]
 pub(crate) struct Report {
     store: StoreName,
@@ -62,19 +62,28 @@ impl Report {
         }
     }
 
-    /// The store could not be read, or holds a version that is no good. The last good one stays in force.
-    pub(super) fn failed(&self, reason: StoreErrorReason, error: &dyn std::fmt::Display) {
+    /// The store cannot be read; tried again and again. The last good version stays in force.
+    pub(super) fn unreadable(&self, reason: StoreErrorReason, error: &dyn std::fmt::Display) {
+        self.failed(reason, error.to_string(), false);
+    }
+
+    /// The store holds a version that is no good, to be told of once. The last good one stays in force.
+    pub(super) fn refused(&self, error: &dyn std::fmt::Display) {
+        self.failed(StoreErrorReason::Invalid, error.to_string(), true);
+    }
+
+    fn failed(&self, reason: StoreErrorReason, error: String, new_version: bool) {
         self.metrics.store_error(self.store, reason);
-        if reason == StoreErrorReason::Invalid {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = new_version || state.failing.as_ref() != Some(&error);
+        if news && reason == StoreErrorReason::Invalid {
             self.metrics.reload(self.target(), ReloadResult::Error);
         }
-        let error = error.to_string();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !state.loaded {
             let problem = error.strip_prefix(self.subject()).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&error);
             self.readiness.set(self.subject(), Some(problem.to_owned()));
         }
-        if state.failing.as_ref() != Some(&error) {
+        if news {
             let message = if state.loaded {
                 "the store cannot be read; the last good version stays in force"
             } else {

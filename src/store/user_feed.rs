@@ -13,7 +13,7 @@ use super::report::Report;
 use super::users_document::{self, Loaded, Source};
 use crate::auth::users::Users;
 use crate::gate::Publisher;
-use crate::metrics::{StoreErrorReason, UserState};
+use crate::metrics::UserState;
 use crate::telemetry::{EventName, Level};
 
 /// The directory is read at least this often, whatever the watch says.
@@ -43,7 +43,7 @@ impl UserFeed {
             Err(error) => {
                 self.seen = None;
                 self.good = false;
-                return self.report.failed(error.reason().into(), &format_args!("users: {error}"));
+                return self.report.unreadable(error.reason().into(), &format_args!("users: {error}"));
             }
         };
         let digest = digest_of(&entries);
@@ -69,7 +69,7 @@ impl UserFeed {
             Err(error) => {
                 self.good = false;
                 let directory = self.directory.display();
-                self.report.failed(StoreErrorReason::Invalid, &format_args!("users: {directory}: {error}"));
+                self.report.refused(&format_args!("users: {directory}: {error}"));
             }
         }
     }

@@ -138,3 +138,32 @@ async fn a_mounted_secret_is_followed() {
     }
     assert_eq!(vestibule.metrics().await.counted("vestibule_store_errors_total"), []);
 }
+
+/// Each bad version counts and is logged once, whatever its error says; what cannot be read at all as well.
+#[tokio::test]
+async fn each_bad_version_counts_once() {
+    let vestibule = Setup::new().start().await;
+    for (round, text) in ["- a", "- b"].iter().enumerate() {
+        reloaded(&vestibule, "users", "error", || vestibule.replace("users/users.yaml", text)).await;
+        for _ in 0..3 {
+            vestibule.replace("users/users.yaml", text);
+            tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        }
+        assert_eq!(count(&vestibule, "users", "error").await, (round + 1) as f64);
+    }
+    // More than is ever read: invalid without a look at it.
+    let huge = vestibule.path("users/huge.yaml");
+    reloaded(&vestibule, "users", "error", || {
+        let file = fs::File::create(&huge).expect("a file");
+        file.set_len((64 << 20) + 1).expect("a file with a hole");
+    })
+    .await;
+    for more in 2..5 {
+        fs::File::options().append(true).open(&huge).and_then(|file| file.set_len((64 << 20) + more)).expect("a file");
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    }
+    assert_eq!(count(&vestibule, "users", "error").await, 3.0);
+    let errors: Vec<_> = vestibule.events("store_failed").into_iter().map(|event| event["error"].clone()).collect();
+    assert_eq!(errors.len(), 3, "{errors:?}");
+    assert_eq!(errors[0], errors[1], "the error is the same and the version is not");
+}
