@@ -4,6 +4,7 @@
 mod descriptors;
 mod figures;
 mod flood;
+mod reload;
 mod rotation;
 mod statistics;
 mod store_faults;
