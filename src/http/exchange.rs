@@ -19,7 +19,7 @@ use crate::auth::uuid;
 use crate::gate::Identity;
 use crate::metrics::Outcome;
 use crate::proxy::{AnswerBody, BodyProgress, X_REQUEST_ID};
-use crate::server::{Hidden, ServingGuard};
+use crate::server::{Hidden, ServingGuard, Turn};
 use crate::telemetry;
 
 /// nginx's code for a client that left before its answer; nothing was sent.
@@ -116,7 +116,11 @@ impl Exchange {
             head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
             bytes.clear();
         }
-        Response::from_parts(head, ReplyBody { source, exchange: self })
+        let turn = Turn::current();
+        if let Some(turn) = &turn {
+            turn.is_clients();
+        }
+        Response::from_parts(head, ReplyBody { source, exchange: self, turn })
     }
 
     /// An answer of Vestibule's own.
@@ -159,6 +163,7 @@ impl Drop for Exchange {
 pub(crate) struct ReplyBody {
     source: Source,
     exchange: Box<Exchange>,
+    turn: Option<Turn>,
 }
 
 /// Where an answer's body comes from.
@@ -185,6 +190,9 @@ impl Body for ReplyBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
+        if let Some(turn) = &this.turn {
+            turn.is_ours();
+        }
         let frame = match &mut this.source {
             Source::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Source::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
@@ -194,6 +202,9 @@ impl Body for ReplyBody {
             && let Some(data) = frame.data_ref()
         {
             this.exchange.bytes_out += data.len() as u64;
+        }
+        if let (Some(turn), true) = (&this.turn, frame.is_ready()) {
+            turn.is_clients();
         }
         frame
     }
