@@ -28,7 +28,7 @@ const CLIENT_LEFT: u16 = 499;
 /// What is known of a request; its end is recorded when it is dropped.
 pub(crate) struct Exchange {
     peer: Rc<Peer>,
-    _serving: ServingGuard,
+    serving: ServingGuard,
     started: Instant,
     method: Method,
     uri: Uri,
@@ -59,7 +59,7 @@ impl Exchange {
         });
         Box::new(Self {
             peer: Rc::clone(peer),
-            _serving: peer.activity.serve(request.body().is_end_stream()),
+            serving: peer.activity.serve(request.body().is_end_stream()),
             started: Instant::now(),
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -108,6 +108,7 @@ impl Exchange {
         if !self.client_left {
             self.outcome = outcome;
             self.status = Some(response.status().as_u16());
+            self.serving.answered();
         }
         let (mut head, source) = response.into_parts();
         let mut source = source.into();
