@@ -22,3 +22,6 @@ pub(crate) use listener::{Accept, Listener, accept};
 pub(crate) use roster::Roster;
 pub(crate) use tls::{TlsOptions, server_config};
 pub(crate) use turn::Turn;
+
+#[cfg(test)]
+mod tests;

@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(application, 3600, "the application may take as long as it likes");
         let client = lifetime(async {
             turn().is_clients();
-            pending().await
+            pending::<()>().await;
         });
         assert_eq!(client.await, 120);
         let slow = lifetime(async {
@@ -128,14 +128,14 @@ mod tests {
                 turn().is_ours();
             }
             turn().is_clients();
-            pending().await
+            pending::<()>().await;
         });
         assert_eq!(slow.await, 1120, "each piece has its time");
         let quiet = lifetime(async {
             turn().is_clients();
             sleep(Duration::from_secs(100)).await;
             turn().is_ours();
-            poll_fn(|_| Poll::Pending).await
+            poll_fn(|_| Poll::<()>::Pending).await;
         });
         assert_eq!(quiet.await, 3600, "nothing is owed");
     }
