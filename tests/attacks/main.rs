@@ -3,6 +3,9 @@
 
 mod descriptors;
 mod flood;
+mod http1_floods;
+mod http2_floods;
+mod slow_clients;
 mod statistics;
 mod throttle;
 mod timing;
@@ -10,6 +13,7 @@ mod timing;
 use tokio::sync::{Mutex, MutexGuard};
 
 mod figures;
+mod others;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with tests/it, which uses the rest")]
 mod support;
