@@ -2,6 +2,7 @@
 
 mod activity;
 mod client_io;
+mod client_socket;
 mod connection;
 mod executor;
 mod head_scan;
@@ -9,6 +10,7 @@ mod limits;
 mod listener;
 mod roster;
 mod tls;
+mod turn;
 
 pub(crate) use activity::{Activity, ServingGuard};
 pub(crate) use client_io::HeadRefused;
@@ -19,3 +21,7 @@ pub(crate) use limits::ConnectionLimits;
 pub(crate) use listener::{Accept, Listener, accept};
 pub(crate) use roster::Roster;
 pub(crate) use tls::{TlsOptions, server_config};
+pub(crate) use turn::Turn;
+
+#[cfg(test)]
+mod tests;

@@ -58,8 +58,12 @@ impl Workers {
         let guard = self.shutdown.guard();
         runtime.block_on(async {
             let pool = Pool::new(self.target.clone());
-            let forwarder =
-                Forwarder { pool: Rc::clone(&pool), in_flight: self.in_flight.clone(), body_limit: self.body_limit };
+            let forwarder = Forwarder {
+                pool: Rc::clone(&pool),
+                in_flight: self.in_flight.clone(),
+                body_limit: self.body_limit,
+                body_idle: self.limits.idle_timeout,
+            };
             let worker = Worker::new(self.parts.clone(), forwarder, Gate::new(self.expected.clone()));
             tokio::task::spawn_local(async move {
                 loop {

@@ -61,7 +61,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("limits.queueTimeout", TIMEOUT, "5s", "How long they wait before they are answered with 503."),
     Setting::new("limits.headerBytes", Shape::Bytes { min: 8192, max: 1_048_576 }, "32768", "The most that a request's header fields may measure; more are answered with 431."),
     Setting::new("limits.headerTimeout", TIMEOUT, "10s", "The time for a request's header fields, from its first byte."),
-    Setting::new("limits.idleTimeout", TIMEOUT, "2m", "How long a connection may be idle between requests."),
+    Setting::new("limits.idleTimeout", TIMEOUT, "2m", "How long a connection may be idle between requests, and a client within one: send no byte of its body (408), or take no byte of its answer (cut off). gRPC streams may be silent."),
     Setting::new("limits.handshakeTimeout", TIMEOUT, "10s", "The time for a TLS handshake."),
     Setting::new("limits.requestBody", Shape::Bytes { min: 1, max: u64::MAX }, "null", "The most that a request's body may measure; more is answered with 413; null: any size.").or_null("10Mi"),
     Setting::new("limits.upstreamConnect", TIMEOUT, "5s", "The time to connect to the application."),

@@ -106,6 +106,7 @@ fn not_answered(peer: &Peer, failure: &Failure, mut exchange: Box<Exchange>) -> 
         }
         Failure::TooLarge => refused("body_too_large"),
         Failure::Overloaded => refused("overloaded"),
+        Failure::Body(Broken::Stalled) => refused("body_timeout"),
         Failure::Body(Broken::Malformed) => refused("malformed_body"),
         Failure::Body(Broken::ClientLeft) => exchange.client_left(),
     }

@@ -19,7 +19,7 @@ use crate::auth::uuid;
 use crate::gate::Identity;
 use crate::metrics::Outcome;
 use crate::proxy::{AnswerBody, BodyProgress, X_REQUEST_ID};
-use crate::server::{Hidden, ServingGuard};
+use crate::server::{Hidden, ServingGuard, Turn};
 use crate::telemetry;
 
 /// nginx's code for a client that left before its answer; nothing was sent.
@@ -28,7 +28,7 @@ const CLIENT_LEFT: u16 = 499;
 /// What is known of a request; its end is recorded when it is dropped.
 pub(crate) struct Exchange {
     peer: Rc<Peer>,
-    _serving: ServingGuard,
+    serving: ServingGuard,
     started: Instant,
     method: Method,
     uri: Uri,
@@ -59,7 +59,7 @@ impl Exchange {
         });
         Box::new(Self {
             peer: Rc::clone(peer),
-            _serving: peer.activity.serve(request.body().is_end_stream()),
+            serving: peer.activity.serve(request.body().is_end_stream()),
             started: Instant::now(),
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -108,6 +108,7 @@ impl Exchange {
         if !self.client_left {
             self.outcome = outcome;
             self.status = Some(response.status().as_u16());
+            self.serving.answered();
         }
         let (mut head, source) = response.into_parts();
         let mut source = source.into();
@@ -116,7 +117,11 @@ impl Exchange {
             head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
             bytes.clear();
         }
-        Response::from_parts(head, ReplyBody { source, exchange: self })
+        let turn = Turn::current();
+        if let Some(turn) = &turn {
+            turn.is_clients();
+        }
+        Response::from_parts(head, ReplyBody { source, exchange: self, turn })
     }
 
     /// An answer of Vestibule's own.
@@ -159,6 +164,7 @@ impl Drop for Exchange {
 pub(crate) struct ReplyBody {
     source: Source,
     exchange: Box<Exchange>,
+    turn: Option<Turn>,
 }
 
 /// Where an answer's body comes from.
@@ -185,6 +191,9 @@ impl Body for ReplyBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
+        if let Some(turn) = &this.turn {
+            turn.is_ours();
+        }
         let frame = match &mut this.source {
             Source::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Source::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
@@ -194,6 +203,9 @@ impl Body for ReplyBody {
             && let Some(data) = frame.data_ref()
         {
             this.exchange.bytes_out += data.len() as u64;
+        }
+        if let (Some(turn), true) = (&this.turn, frame.is_ready()) {
+            turn.is_clients();
         }
         frame
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::gate::{BadRequest, Refusal};
 use crate::metrics::{Outcome, UpstreamErrorReason};
-use crate::proxy::Failure;
+use crate::proxy::{Broken, Failure};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -100,6 +100,9 @@ fn explain(bad: BadRequest) -> &'static str {
 /// The answer where the application gave none.
 pub(super) fn failed(failure: &Failure) -> Reply {
     let (response, outcome) = match failure {
+        Failure::Body(Broken::Stalled) => {
+            (message(StatusCode::REQUEST_TIMEOUT, "The request body did not come in time"), Outcome::BadRequest)
+        }
         Failure::Body(_) => (message(StatusCode::BAD_REQUEST, "The request body is malformed"), Outcome::BadRequest),
         Failure::TooLarge => (message(StatusCode::PAYLOAD_TOO_LARGE, "Request body too large"), Outcome::BadRequest),
         Failure::Overloaded => {

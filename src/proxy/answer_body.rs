@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use super::expect::Release;
 use super::in_flight::Place;
 use super::pool::{Link, Pool};
-use super::request_body::BodyProgress;
+use super::request_body::{BodyProgress, Broken};
 
 pub(crate) struct AnswerBody {
     source: Incoming,
@@ -56,8 +56,9 @@ impl Body for AnswerBody {
         let frame = ready!(Pin::new(&mut this.source).poll_frame(cx));
         match &frame {
             None => this.ended = true,
-            Some(Err(_)) => this.failed = true,
-            Some(Ok(_)) => {}
+            // What its client has not finished, the application cannot answer.
+            Some(Err(_)) => this.failed = this.progress.broken.get() != Some(Broken::Stalled),
+            Some(Ok(_)) => this.progress.answered.set(this.progress.answered.get().wrapping_add(1)),
         }
         Poll::Ready(frame)
     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{EXPECT, HOST, HeaderValue};
+use http::header::{CONTENT_TYPE, EXPECT, HOST, HeaderValue};
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri, Version, request};
 use hyper::body::{Body, Incoming};
@@ -32,6 +32,8 @@ pub(crate) struct Forwarder {
     pub(crate) in_flight: InFlight,
     /// Largest request body in bytes.
     pub(crate) body_limit: Option<u64>,
+    /// How long a client may send nothing in the middle of a body.
+    pub(crate) body_idle: Duration,
 }
 
 /// Why there is no answer of the application's.
@@ -101,7 +103,9 @@ impl Forwarder {
             RequestBody::empty(Arc::clone(identity), Rc::clone(progress))
         } else {
             let keep_claims = permit.leaves_request_alone();
-            RequestBody::streaming(body, self.body_limit, Rc::clone(progress), Arc::clone(identity), keep_claims)
+            let body =
+                RequestBody::streaming(body, self.body_limit, Rc::clone(progress), Arc::clone(identity), keep_claims);
+            if self.may_be_silent(&parts) { body } else { body.bounded(self.body_idle) }
         };
         let mut request = Request::from_parts(parts, body);
         let release = expects.then(|| {
@@ -187,6 +191,14 @@ impl Forwarder {
         let expected =
             parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         expected && parts.version == Version::HTTP_11 && self.pool.target().protocol == Protocol::Http1
+    }
+
+    /// Streams of gRPC are open for as long as either side likes, and silence is no fault; each costs a stream of a shared
+    /// connection and not a connection.
+    fn may_be_silent(&self, parts: &request::Parts) -> bool {
+        let content_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        self.pool.target().protocol == Protocol::Http2
+            && content_type.is_some_and(|content_type| content_type.starts_with(b"application/grpc"))
     }
 
     fn client_upgrade(&self, request: &mut Request<Incoming>) -> Option<(HeaderValue, OnUpgrade)> {

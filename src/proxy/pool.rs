@@ -25,6 +25,10 @@ const MAX_IDLE_AGE: Duration = Duration::from_secs(60);
 /// may be closing an older one at this very moment, and then nobody knows whether the request was taken.
 const MAX_AGE_FOR_ONCE: Duration = Duration::from_millis(500);
 
+/// What is read at once of an answer, and the most that its head may measure: a client that takes nothing holds as much
+/// on each of its streams.
+const H1_BUFFER: usize = 64 * 1024;
+
 const H2_WINDOW: u32 = 1 << 20;
 
 pub(crate) struct Pool {
@@ -90,6 +94,7 @@ impl Pool {
         let io = self.target.connect().await?;
         let received = io.received();
         let (sender, connection) = http1::Builder::new()
+            .max_buf_size(H1_BUFFER)
             .handshake::<TokioIo<UpstreamIo>, RequestBody>(TokioIo::new(io))
             .await
             .map_err(not_connected)?;

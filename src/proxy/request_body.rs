@@ -6,10 +6,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::expect::Held;
 use super::headers::strip_trailers;
@@ -24,6 +26,8 @@ pub(crate) struct BodyProgress {
     pub(crate) ended: Cell<bool>,
     /// Nothing more can come of it, and why.
     pub(crate) broken: Cell<Option<Broken>>,
+    /// Pieces of the answer that have come meanwhile.
+    pub(crate) answered: Cell<u64>,
 }
 
 /// How a request's body ends that never comes to its end.
@@ -33,6 +37,8 @@ pub(crate) enum Broken {
     Malformed,
     /// The client has left in the middle of it.
     ClientLeft,
+    /// The client has sent nothing for too long.
+    Stalled,
 }
 
 impl From<&hyper::Error> for Broken {
@@ -52,12 +58,13 @@ pub(crate) struct RequestBody {
     identity: Arc<IdentityHeaders>,
     keep_claims: bool,
     held: Option<Held>,
+    patience: Option<Patience>,
 }
 
 impl RequestBody {
     pub(crate) fn empty(identity: Arc<IdentityHeaders>, progress: Rc<BodyProgress>) -> Self {
         progress.ended.set(true);
-        Self { source: None, limit: 0, progress, identity, keep_claims: false, held: None }
+        Self { source: None, limit: 0, progress, identity, keep_claims: false, held: None, patience: None }
     }
 
     pub(crate) fn streaming(
@@ -67,7 +74,13 @@ impl RequestBody {
         identity: Arc<IdentityHeaders>,
         keep_claims: bool,
     ) -> Self {
-        Self { source: Some(source), limit: limit.unwrap_or(u64::MAX), progress, identity, keep_claims, held: None }
+        let limit = limit.unwrap_or(u64::MAX);
+        Self { source: Some(source), limit, progress, identity, keep_claims, held: None, patience: None }
+    }
+
+    /// Ends where nothing comes from the client for as long as this, while nothing comes from the application either.
+    pub(crate) fn bounded(self, patience: Duration) -> Self {
+        Self { patience: Some(Patience { length: patience, answered: 0, armed: false, deadline: None }), ..self }
     }
 
     pub(crate) fn identity(&self) -> Arc<IdentityHeaders> {
@@ -83,6 +96,7 @@ impl RequestBody {
 pub(crate) enum BodyEnd {
     TooLarge,
     ClientBroke,
+    ClientStalled,
     NotWanted,
 }
 
@@ -91,6 +105,7 @@ impl std::fmt::Display for BodyEnd {
         f.write_str(match self {
             Self::TooLarge => "the request body is larger than allowed",
             Self::ClientBroke => "the client broke off in its body",
+            Self::ClientStalled => "the client does not go on with its body",
             Self::NotWanted => "the answer came without the body",
         })
     }
@@ -112,7 +127,16 @@ impl Body for RequestBody {
             }
         }
         let Some(source) = &mut this.source else { return Poll::Ready(None) };
-        match ready!(Pin::new(&mut *source).poll_frame(cx)) {
+        let Poll::Ready(frame) = Pin::new(&mut *source).poll_frame(cx) else {
+            let Some(patience) = &mut this.patience else { return Poll::Pending };
+            ready!(patience.poll(cx, &this.progress));
+            this.progress.broken.set(Some(Broken::Stalled));
+            return Poll::Ready(Some(Err(BodyEnd::ClientStalled)));
+        };
+        if let Some(patience) = &mut this.patience {
+            patience.armed = false;
+        }
+        match frame {
             None => {
                 this.progress.ended.set(true);
                 Poll::Ready(None)
@@ -147,5 +171,33 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         self.source.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// How long a client may send nothing.
+struct Patience {
+    length: Duration,
+    /// Pieces of the answer when the wait began.
+    answered: u64,
+    armed: bool,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    /// Ready when it is over.
+    fn poll(&mut self, cx: &mut Context<'_>, progress: &BodyProgress) -> Poll<()> {
+        loop {
+            let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(self.length)));
+            if !self.armed {
+                deadline.as_mut().reset(Instant::now() + self.length);
+                (self.armed, self.answered) = (true, progress.answered.get());
+            }
+            ready!(deadline.as_mut().poll(cx));
+            if progress.answered.get() == self.answered {
+                return Poll::Ready(());
+            }
+            // Both ways at once: the application still has something to say.
+            self.armed = false;
+        }
     }
 }

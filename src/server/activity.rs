@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::head_scan::Hidden;
+use super::limits::ConnectionLimits;
 
 /// Shared between a connection's byte stream, its requests and its timer. All three run on one thread; atomics are
 /// only there because upgraded byte streams must be `Send`.
@@ -29,7 +30,17 @@ struct State {
     length: AtomicBool,
     /// Microseconds since `start`: of the head's first byte, or since when the connection is idle.
     since: AtomicU64,
+    /// Microseconds since `start`: when the system last took a byte for the client and then no more; 0: it takes them.
+    blocked: AtomicU64,
+    requests: AtomicU32,
+    /// Requests that the client itself ended within [`HASTE`] and before their answers had begun.
+    abandoned: AtomicU32,
 }
+
+/// Requests that one connection may abandon in haste, as long as they are not most of all that it has made. The HTTP
+/// library bounds only those that are reset before they are taken up (CVE-2023-44487).
+const MAX_ABANDONED: u32 = 500;
+const HASTE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -52,6 +63,9 @@ impl Activity {
             fragment: AtomicBool::new(false),
             length: AtomicBool::new(false),
             since: AtomicU64::new(0),
+            blocked: AtomicU64::new(0),
+            requests: AtomicU32::new(0),
+            abandoned: AtomicU32::new(0),
         }))
     }
 
@@ -64,6 +78,48 @@ impl Activity {
             Phase::Head(since())
         } else {
             Phase::Idle(since())
+        }
+    }
+
+    /// When the connection is to be ended, unless something happens before; `None`: not as long as it is like this.
+    ///
+    /// A client that takes nothing of what is written to it is as idle as one that asks for nothing.
+    pub(super) fn over_at(&self, limits: &ConnectionLimits) -> Option<Instant> {
+        let (requests, abandoned) = (self.0.requests.load(Relaxed), self.0.abandoned.load(Relaxed));
+        if abandoned >= MAX_ABANDONED && abandoned > requests / 2 {
+            return Some(self.0.start);
+        }
+        let blocked = self.0.blocked.load(Relaxed);
+        let blocked = (blocked > 0).then(|| self.0.start + Duration::from_micros(blocked) + limits.idle_timeout);
+        match self.phase() {
+            Phase::Serving => blocked,
+            // The end of an answer that is still on its way is no idleness.
+            Phase::Idle(since) => blocked.or(Some(since + limits.idle_timeout)),
+            Phase::Head(since) => Some(since + limits.header_timeout),
+        }
+    }
+
+    /// The handshake is done.
+    pub(super) fn connected(&self) {
+        self.0.mark();
+    }
+
+    /// The system takes no more bytes for the client.
+    pub(super) fn blocked(&self) {
+        let state = &*self.0;
+        if state.blocked.load(Relaxed) == 0 {
+            state.blocked.store(state.micros().max(1), Relaxed);
+        }
+    }
+
+    /// The system has taken bytes for the client.
+    pub(super) fn unblocked(&self) {
+        let state = &*self.0;
+        if state.blocked.load(Relaxed) > 0 {
+            state.blocked.store(0, Relaxed);
+            if matches!(self.phase(), Phase::Idle(_)) {
+                state.mark();
+            }
         }
     }
 
@@ -108,9 +164,10 @@ impl Activity {
     pub(crate) fn serve(&self, bodiless: bool) -> ServingGuard {
         let state = &*self.0;
         state.serving.fetch_add(1, Relaxed);
+        state.requests.fetch_add(1, Relaxed);
         state.in_head.store(false, Relaxed);
         state.unflushed.store(true, Relaxed);
-        ServingGuard { activity: self.clone(), bodiless }
+        ServingGuard { activity: self.clone(), bodiless, began: Instant::now(), answered: false }
     }
 
     /// Everything written so far has been handed to the operating system.
@@ -128,8 +185,11 @@ impl Activity {
 
 impl State {
     fn mark(&self) {
-        let micros = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.since.store(micros, Relaxed);
+        self.since.store(self.micros(), Relaxed);
+    }
+
+    fn micros(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 }
 
@@ -138,11 +198,23 @@ impl State {
 pub(crate) struct ServingGuard {
     activity: Activity,
     bodiless: bool,
+    began: Instant,
+    answered: bool,
+}
+
+impl ServingGuard {
+    /// The answer has begun.
+    pub(crate) fn answered(&mut self) {
+        self.answered = true;
+    }
 }
 
 impl Drop for ServingGuard {
     fn drop(&mut self) {
         let state = &*self.activity.0;
+        if !self.answered && self.began.elapsed() < HASTE {
+            state.abandoned.fetch_add(1, Relaxed);
+        }
         if state.serving.fetch_sub(1, Relaxed) == 1 {
             let early = state.early.swap(false, Relaxed);
             state.in_head.store(early && self.bodiless, Relaxed);

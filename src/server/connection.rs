@@ -25,9 +25,10 @@ use tokio_rustls::server::TlsStream;
 
 use super::activity::Activity;
 use super::client_io::{ClientIo, HeadRefused};
-use super::executor::LocalExecutor;
+use super::client_socket::ClientSocket;
 use super::limits::ConnectionLimits;
 use super::roster::{Place, Roster};
+use super::turn::StreamExecutor;
 use crate::metrics::{HandshakeResult, Metrics, OpenGuard};
 use crate::shutdown::DrainGuard;
 
@@ -35,6 +36,9 @@ use crate::shutdown::DrainGuard;
 const MAX_STREAMS: u32 = 128;
 /// Streams a client may open and reset before the connection is closed (CVE-2023-44487).
 const MAX_RESETS: usize = 32;
+/// Streams of one connection, in its whole life, that we reset for a client's fault: not few, for behind one connection
+/// of a gateway there may be many clients.
+const MAX_FAULTS: usize = 1024;
 const H2_STREAM_WINDOW: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What is buffered of one stream's answer.
@@ -84,14 +88,16 @@ pub(crate) struct Held {
 /// Serves the connection to its end.
 pub(super) async fn serve<S: Service>(client: Client<S>, config: Arc<ServerConfig>) {
     let acceptor = TlsAcceptor::from(config);
-    let handshake = tokio::time::timeout(client.limits.handshake_timeout, acceptor.accept(client.stream));
+    let activity = Activity::new();
+    let socket = ClientSocket::new(client.stream, activity.clone());
+    let handshake = tokio::time::timeout(client.limits.handshake_timeout, acceptor.accept(socket));
     let stream = match handshake.await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return client.metrics.handshake(failure(&error)),
         Err(_) => return client.metrics.handshake(HandshakeResult::Timeout),
     };
     client.metrics.handshake(HandshakeResult::Ok);
-    let activity = Activity::new();
+    activity.connected();
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let peer = Rc::new(client.service.connected(client.peer, activity.clone(), client.held));
     let place = client.roster.join(activity.clone());
@@ -113,7 +119,7 @@ fn failure(error: &io::Error) -> HandshakeResult {
     }
 }
 
-async fn serve_http1<S: Service>(stream: TlsStream<TcpStream>, peer: Rc<S::Peer>, driven: Driven) {
+async fn serve_http1<S: Service>(stream: TlsStream<ClientSocket>, peer: Rc<S::Peer>, driven: Driven) {
     let io = ClientIo::new(stream, driven.activity.clone(), S::head_refused(&peer));
     let service = service_fn(move |request| S::serve(Rc::clone(&peer), request));
     let connection = http1::Builder::new()
@@ -125,15 +131,15 @@ async fn serve_http1<S: Service>(stream: TlsStream<TcpStream>, peer: Rc<S::Peer>
     driven.run(pin!(connection), http1::UpgradeableConnection::graceful_shutdown).await;
 }
 
-async fn serve_http2<S: Service>(stream: TlsStream<TcpStream>, peer: Rc<S::Peer>, driven: Driven) {
+async fn serve_http2<S: Service>(stream: TlsStream<ClientSocket>, peer: Rc<S::Peer>, driven: Driven) {
     let service = service_fn(move |request| S::serve(Rc::clone(&peer), request));
     // Twice the limit: what lies between gets our own answer, with a body.
     let header_bytes = u32::try_from(driven.limits.header_bytes.saturating_mul(2)).unwrap_or(u32::MAX);
-    let connection = http2::Builder::new(LocalExecutor)
+    let connection = http2::Builder::new(StreamExecutor { patience: driven.limits.idle_timeout })
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_pending_accept_reset_streams(MAX_RESETS)
-        .max_local_error_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_FAULTS)
         .max_header_list_size(header_bytes)
         .initial_stream_window_size(H2_STREAM_WINDOW)
         .initial_connection_window_size(H2_CONNECTION_WINDOW)

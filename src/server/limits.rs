@@ -9,7 +9,7 @@ pub(crate) struct ConnectionLimits {
     pub(crate) header_bytes: usize,
     /// For a head, from its first byte.
     pub(crate) header_timeout: Duration,
-    /// Between requests.
+    /// Between requests; within one, for a client that takes nothing of its answer.
     pub(crate) idle_timeout: Duration,
     pub(crate) handshake_timeout: Duration,
 }

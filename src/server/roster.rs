@@ -1,4 +1,4 @@
-//! The open connections of one worker: who has been idle, or in a head, for too long is told to end; at the end all are.
+//! The open connections of one worker: who idles, dawdles in a head or takes no answer is told to end; at the end all are.
 //!
 //! One look over all connections now and then costs less than a timer in each, which every request would move.
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::activity::{Activity, Phase};
+use super::activity::Activity;
 use super::limits::ConnectionLimits;
 
 /// How much later than its deadline a connection may be ended, as a part of the deadline.
@@ -81,12 +81,7 @@ impl Roster {
             tokio::time::sleep(interval).await;
             let now = Instant::now();
             for member in self.members.borrow().iter().flatten() {
-                let deadline = match member.activity.phase() {
-                    Phase::Idle(since) => since + limits.idle_timeout,
-                    Phase::Head(since) => since + limits.header_timeout,
-                    Phase::Serving => continue,
-                };
-                if deadline <= now {
+                if member.activity.over_at(limits).is_some_and(|deadline| deadline <= now) {
                     member.is_over.set(true);
                     member.wake();
                 }
@@ -169,6 +164,21 @@ mod tests {
     async fn a_head_has_its_own_deadline() {
         assert_eq!(lifetime(|_| {}).await, 120);
         assert_eq!(lifetime(|activity| assert!(activity.received())).await, 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_of_its_answer_is_idle() {
+        let blocked = lifetime(|activity| {
+            std::mem::forget(activity.serve(true));
+            activity.blocked();
+        });
+        assert_eq!(blocked.await, 120);
+        let taking = lifetime(|activity| {
+            std::mem::forget(activity.serve(true));
+            activity.blocked();
+            activity.unblocked();
+        });
+        assert!(tokio::time::timeout(Duration::from_secs(3600), taking).await.is_err(), "it is served");
     }
 
     #[tokio::test]

@@ -4,18 +4,21 @@
 mod descriptors;
 mod figures;
 mod flood;
+mod http1_floods;
+mod http2_floods;
+mod others;
 mod reload;
 mod rotation;
+mod slow_clients;
 mod statistics;
 mod store_faults;
 mod throttle;
 mod timing;
-
-use tokio::sync::{Mutex, MutexGuard};
-
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with tests/it, which uses the rest")]
 mod support;
+
+use tokio::sync::{Mutex, MutexGuard};
 
 /// Held by a test from its first line to its last: no other one runs meanwhile.
 async fn alone() -> MutexGuard<'static, ()> {

@@ -2,7 +2,9 @@
 
 mod attacks;
 mod bodies;
+mod defaults;
 mod places;
+mod stalled;
 mod times;
 
 use crate::support::*;

@@ -24,8 +24,8 @@ pub(crate) use app::{App, Listening, Seen, body, full};
 pub(crate) use certificates::{ClientCa, Pair};
 pub(crate) use client::{Answer, Call, Client, Connection, get, post};
 pub(crate) use http2::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, fields, frame,
-    request as request_fields,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS,
+    WINDOW_UPDATE, fields, frame, request as request_fields,
 };
 pub(crate) use metrics::Metrics;
 pub(crate) use setup::{Setup, set_mode};

@@ -85,6 +85,41 @@ async fn requests_too_many_wait_and_then_are_refused() {
     vestibule.token("admin").await;
 }
 
+/// Whoever has waited longest is next.
+#[tokio::test]
+async fn requests_that_wait_are_served_in_their_order() {
+    let gate = Arc::new(Semaphore::new(0));
+    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let app = {
+        let (gate, order) = (Arc::clone(&gate), Arc::clone(&order));
+        App::handling(Listening::Http, move |request| {
+            let (gate, order) = (Arc::clone(&gate), Arc::clone(&order));
+            async move {
+                order.lock().expect("no panic").push(request.uri().path().to_owned());
+                gate.acquire().await.expect("an open gate").forget();
+                http::Response::new(full("done"))
+            }
+        })
+        .await
+    };
+    let limits = "limits: {inFlight: 1, queueLength: 20, queueTimeout: 1m}";
+    let vestibule = Setup::new().upstream(&app).config(OPEN).config(limits).start().await;
+    let mut asked = Vec::new();
+    for number in 0..10 {
+        let client = if number % 2 == 0 { vestibule.client() } else { vestibule.client().http2() };
+        let mut connection = client.connect().await;
+        // Both workers have them, and one queue is for both.
+        asked.push(tokio::spawn(async move { connection.send(get(&format!("/open/{number}"))).await.status }));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    gate.add_permits(10);
+    for asked in asked {
+        assert_eq!(asked.await.expect("no panic"), 200);
+    }
+    let expected: Vec<_> = (0..10).map(|number| format!("/open/{number}")).collect();
+    assert_eq!(*order.lock().expect("no panic"), expected);
+}
+
 /// Clients that leave while they wait, or while they are served, take no place with them.
 #[tokio::test]
 async fn a_client_that_leaves_frees_its_place() {
