@@ -4,11 +4,13 @@
 mod descriptors;
 mod figures;
 mod flood;
+mod leaks;
 mod rotation;
 mod statistics;
 mod store_faults;
 mod throttle;
 mod timing;
+mod tokens;
 
 use tokio::sync::{Mutex, MutexGuard};
 
