@@ -10,6 +10,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error as TlsError, RootCertStore};
 use rustls_pki_types::pem::{Error as PemError, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
 
 use crate::store::file_read::{read_file, read_files};
 use crate::store::read_error::{ReadError, Reason};
@@ -137,6 +138,7 @@ impl From<ReadError> for TlsFileError {
 /// that they belong together. Expiry and host names are not judged. Blocks.
 pub fn read_pair(cert_path: &Path, key_path: &Path) -> Result<Pair, TlsFileError> {
     let [cert_pem, key_pem] = read_files([cert_path, key_path], MAX_BYTES)?;
+    let key_pem = Zeroizing::new(key_pem);
     let cert_chain = certificates(cert_path, &cert_pem)?;
     let key = private_key(key_path, &key_pem)?;
     let signing_key =
