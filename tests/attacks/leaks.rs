@@ -55,10 +55,19 @@ impl Secrets {
         }
     }
 
-    /// Adds a token: its payload and its signature, and the bytes of both. Of a header nothing is secret.
+    /// Adds a token: its payload as it is encoded, as some of what it says may be told (`sub`, `jti`), and its
+    /// signature. Of a header nothing is secret.
     pub(crate) fn add_token(&mut self, name: &str, token: &str) {
-        for segment in token.split('.').skip(1) {
-            self.add_encoded(name, segment);
+        let mut segments = token.split('.').skip(1);
+        let mut next = || segments.next().unwrap_or_default();
+        self.add_raw(name, next().as_bytes());
+        self.add_encoded(name, next());
+    }
+
+    /// Adds the lines between the first and the last of a PEM file, and their bytes.
+    pub(crate) fn add_pem(&mut self, name: &str, pem: &str) {
+        for line in pem.lines().filter(|line| !line.starts_with("-----")) {
+            self.add_encoded(name, line);
         }
     }
 

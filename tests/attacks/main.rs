@@ -6,6 +6,7 @@ mod figures;
 mod flood;
 mod leaks;
 mod rotation;
+mod secrets;
 mod statistics;
 mod store_faults;
 mod throttle;
