@@ -165,7 +165,7 @@ async fn logins(watched: &mut Watched, client: &Client) {
             watched.send(client, post(path).header("authorization", format!("Basic {secret}!").as_bytes())).await;
             watched.send(client, get(path).basic(name, secret)).await;
             // The path is logged, the query is not.
-            watched.send(client, get(&format!("/x?password={}", &secret.as_bytes().len()))).await;
+            watched.send(client, get(&format!("/x?length={}", secret.len()))).await;
             watched.send(client, get("/x").header("cookie", format!("p={secret}").as_bytes())).await;
             watched.send(client, get("/x").basic(name, secret)).await;
         }

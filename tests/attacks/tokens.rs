@@ -3,6 +3,7 @@
 
 mod algebra;
 mod forged;
+mod misshapen;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -85,10 +86,10 @@ async fn no_forged_token_is_ever_forwarded() {
         ("public keys as secrets, crossed keys", forged::confused(&keys, &published), &["bad_signature"]),
         ("keys of their own", forged::embedded(&keys, &url), &["bad_signature", "unknown_key", "malformed"]),
         ("names of keys", forged::named(), &["unknown_key", "malformed"]),
-        ("other forms", forged::misshapen(&keys), &["malformed", "unknown_key", "bad_claims", "bad_signature"]),
+        ("other forms", misshapen::forms(&keys), &["malformed", "unknown_key", "bad_claims", "bad_signature"]),
         (
             "claims",
-            forged::misclaimed(&keys),
+            misshapen::misclaimed(&keys),
             &["bad_claims", "expired", "wrong_issuer", "wrong_audience", "user_inactive", "password_changed"],
         ),
         ("degenerate signatures", forged::degenerate(&keys), &["bad_signature"]),
@@ -291,20 +292,16 @@ async fn raw_frames(vestibule: &Vestibule, bearer: &str) -> usize {
 fn field(name: &str, value: &str) -> Vec<u8> {
     let mut block = vec![0];
     for text in [name, value] {
-        let mut rest = match text.len().checked_sub(127) {
-            None => {
-                block.push(text.len() as u8);
-                block.extend(text.as_bytes());
-                continue;
-            }
-            Some(rest) => rest,
-        };
-        block.push(127);
+        let long = text.len().checked_sub(127);
+        block.push(long.map_or(text.len(), |_| 127) as u8);
+        let mut rest = long.unwrap_or_default();
         while rest >= 128 {
             block.push((rest % 128) as u8 | 128);
             rest /= 128;
         }
-        block.push(rest as u8);
+        if long.is_some() {
+            block.push(rest as u8);
+        }
         block.extend(text.as_bytes());
     }
     block
