@@ -25,6 +25,7 @@ const EXIT_USAGE: u8 = 64;
 
 /// Runs the command that the process was started with.
 pub(crate) fn main() -> ExitCode {
+    keep_memory_private();
     let program = std::env::args_os().next().unwrap_or_default();
     let matches = match called_as(command(), &program).try_get_matches() {
         Ok(matches) => matches,
@@ -47,6 +48,14 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Passwords and keys are in memory: no core dump is to hold them, and no process of the same user may read them there
+/// (prctl(2), `PR_SET_DUMPABLE`).
+fn keep_memory_private() {
+    // Without it everything else works all the same.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
 /// Why a command failed: one line, and the exit code.

@@ -18,8 +18,8 @@ use prometheus::{
 use self::collector::ShardCollector;
 pub(crate) use self::labels::closed_set;
 pub use self::labels::{
-    AuthorizeOutcome, ClosedSet, Dialect, HandshakeResult, KeyState, Outcome, ReloadResult, ReloadTarget,
-    RotationResult, StoreErrorReason, StoreName, UpstreamErrorReason, UserState,
+    AuthorizeOutcome, CertificateFault, ClosedSet, Dialect, HandshakeResult, KeyState, Outcome, ReloadResult,
+    ReloadTarget, RotationResult, StoreErrorReason, StoreName, UpstreamErrorReason, UserState,
 };
 pub use self::sharded::OpenGuard;
 pub(crate) use self::sharded::thread_slot;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
+use zeroize::Zeroizing;
 
 use crate::metrics::{Metrics, ReloadResult, ReloadTarget};
 use crate::store::file_watch::FileWatch;
@@ -32,7 +33,9 @@ impl<T> Read<T> {
     ) -> Self {
         match files {
             Ok(files) => {
-                let files = files.each_ref().map(Vec::as_slice);
+                // A private key may be among them.
+                let files = files.map(Zeroizing::new);
+                let files = files.each_ref().map(|bytes| bytes.as_slice());
                 Self { version: Version::Bytes(digest(&files)), made: make(files) }
             }
             Err(error) => Self { version: Version::Unreadable(error.clone()), made: Err(error) },

@@ -14,6 +14,11 @@ use super::keys::{Key, KeyRing};
 /// Bytes of the longest token that is looked at.
 pub const MAX_TOKEN: usize = 16 * 1024;
 
+/// Header members by which the payload would be something else than plain claims: an extension that must be
+/// understood (RFC 7515, section 4.1.11), one that is not encoded (RFC 7797, section 6), another content type, such as
+/// a nested token (RFC 7519, section 5.2), or one that is compressed (RFC 7516, section 4.1.3).
+const OTHER_PAYLOADS: [&str; 4] = ["crit", "b64", "cty", "zip"];
+
 /// What the claims must say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
@@ -167,8 +172,7 @@ impl<'t> Compact<'t> {
     fn parse(token: &'t str) -> Result<Self, TokenError> {
         let (header, payload, signature) = segments(token)?;
         let mut members = object(header)?;
-        // An extension that must be understood is not (RFC 7515, section 4.1.11; RFC 7797, section 6).
-        if members.contains_key("crit") || members.contains_key("b64") {
+        if OTHER_PAYLOADS.iter().any(|name| members.contains_key(*name)) {
             return Err(TokenError::Malformed);
         }
         match members.get("typ") {

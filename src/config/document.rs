@@ -180,12 +180,18 @@ fn looks_secret(text: &str) -> bool {
 /// Foreign text as an error shows it: escaped and cut.
 pub(super) fn shown(text: &str) -> String {
     const MOST: usize = 80;
+    if SECRETS.iter().any(|sign| text.contains(sign)) {
+        return "(not shown: it looks like a hash or a key)".to_owned();
+    }
     let mut short: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
     if text.chars().nth(MOST).is_some() {
         short.push_str("...");
     }
     short
 }
+
+/// What a password's hash or a PEM section begins with, wherever it has slipped in.
+const SECRETS: [&str; 7] = ["$argon2", "$2a$", "$2b$", "$2y$", "$apr1$", "{SHA}", "-----BEGIN"];
 
 /// That of `names` which is most like `word`.
 pub(super) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

@@ -20,7 +20,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("tls.key", Shape::File, "/etc/vestibule/tls/tls.key", "The certificate's private key, PEM. Read again when the file changes.").or_null("/etc/vestibule/tls/tls.key"),
     Setting::new("tls.managed.secret", Shape::Secret, "null", "Not available yet. Instead of `certificate` and `key`: the Secret in which a CA and a certificate are made and renewed.").or_null("vestibule-tls"),
     Setting::new("tls.managed.hosts", Shape::Hosts, "[]", "Not available yet. The names and addresses that the managed certificate is for, at least one.").such_as("[app.example.org]"),
-    Setting::new("tls.clientCa", Shape::File, "null", "PEM certificates that clients' certificates are verified against; null: clients are asked for none. Read again when the file changes.").or_null("/etc/vestibule/clients/ca.crt"),
+    Setting::new("tls.clientCa", Shape::File, "null", "PEM certificates that clients' certificates are verified against; null: clients are asked for none. Read again when the file changes. With it, no session is resumed: each connection's certificate is judged.").or_null("/etc/vestibule/clients/ca.crt"),
     Setting::new("tls.clientAuth", Shape::Choice(ClientAuth::NAMES), "required", "With `clientCa`: whether a client may come without a certificate."),
     Setting::new("tls.minVersion", Shape::Choice(MinVersion::NAMES), "\"1.2\"", "The oldest version of TLS that is spoken."),
     Setting::new("store.kubernetes.namespace", Shape::Namespace, "null", "Not available yet. The Secrets' namespace; null: the pod's own.").or_null("default"),

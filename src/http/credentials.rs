@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
+use zeroize::Zeroizing;
 
 use crate::auth::password::Password;
 use crate::metrics::Dialect;
@@ -34,7 +35,7 @@ pub(super) fn read(dialect: Dialect, headers: &HeaderMap, body: &[u8], max_ttl: 
     let ttl = checked_ttl(fields.ttl, max_ttl)?;
     let in_body = match (fields.name, fields.password) {
         (None, None) => None,
-        (Some(name), Some(password)) => Some((name.into_bytes(), password.into_bytes())),
+        (Some(name), Some(password)) => Some((name.into_bytes(), password)),
         _ => return Err(Malformed("User name and password are both needed")),
     };
     let (name, password) = match (basic, in_body) {
@@ -45,13 +46,13 @@ pub(super) fn read(dialect: Dialect, headers: &HeaderMap, body: &[u8], max_ttl: 
         }
         (Some(one), _) | (None, Some(one)) => one,
     };
-    if name.is_empty() || password.is_empty() {
+    if name.is_empty() || password.as_bytes().is_empty() {
         return Err(Malformed("User name and password must not be empty"));
     }
     if name.len() > MAX_NAME {
         return Err(Malformed("The user name is longer than 256 bytes"));
     }
-    Ok(Credentials { name, password: Password::new(password), ttl })
+    Ok(Credentials { name, password, ttl })
 }
 
 /// The `ttl` of a refresh: its body may hold nothing else that counts.
@@ -69,7 +70,7 @@ fn checked_ttl(ttl: Option<Ttl>, max_ttl: u64) -> Result<Option<u64>, Malformed>
 }
 
 /// Both as bytes: neither need be text.
-type NameAndPassword = (Vec<u8>, Vec<u8>);
+type NameAndPassword = (Vec<u8>, Password);
 
 /// HTTP Basic (RFC 7617): the name ends at the first colon. Other schemes are none of a login's business.
 fn basic(headers: &HeaderMap) -> Result<Option<NameAndPassword>, Malformed> {
@@ -84,16 +85,16 @@ fn basic(headers: &HeaderMap) -> Result<Option<NameAndPassword>, Malformed> {
         return Ok(None);
     }
     let broken = Malformed("The Basic credentials are not base64 of name:password");
-    let decoded = STANDARD.decode(rest.trim_ascii()).map_err(|_| broken)?;
+    let decoded = Zeroizing::new(STANDARD.decode(rest.trim_ascii()).map_err(|_| broken)?);
     let colon = decoded.iter().position(|byte| *byte == b':').ok_or(broken)?;
-    Ok(Some((decoded[..colon].to_vec(), decoded[colon + 1..].to_vec())))
+    Ok(Some((decoded[..colon].to_vec(), Password::new(&decoded[colon + 1..]))))
 }
 
 /// The members of a login's JSON object that count; others are passed over.
 #[derive(Default)]
 struct Fields {
     name: Option<String>,
-    password: Option<String>,
+    password: Option<Password>,
     ttl: Option<Ttl>,
 }
 
@@ -136,7 +137,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
             if key == self.name {
                 fields.name = Some(map.next_value()?);
             } else if key == self.password {
-                fields.password = Some(map.next_value()?);
+                fields.password = Some(Password::new(map.next_value::<String>()?));
             } else if key == "ttl" {
                 let value: serde_json::Value = map.next_value()?;
                 fields.ttl = Some(Ttl(value.as_u64()));

@@ -93,6 +93,24 @@ closed_set! {
 }
 
 closed_set! {
+    /// Why a client's certificate is refused; for the log.
+    CertificateFault {
+        /// There is none, and one is required.
+        Missing = "missing",
+        Expired = "expired",
+        NotYetValid = "not_yet_valid",
+        /// Not of `tls.clientCa`.
+        UnknownIssuer = "unknown_issuer",
+        /// Not made for clients (RFC 5280, section 4.2.1.12).
+        WrongPurpose = "wrong_purpose",
+        /// Altered, or of a key that the client does not have.
+        BadSignature = "bad_signature",
+        /// Anything else.
+        Invalid = "invalid",
+    }
+}
+
+closed_set! {
     /// The login endpoint that was asked.
     Dialect {
         /// `POST /authorize`.

@@ -28,9 +28,11 @@ use super::client_io::{ClientIo, HeadRefused};
 use super::client_socket::ClientSocket;
 use super::limits::ConnectionLimits;
 use super::roster::{Place, Roster};
+use super::tls::certificate_fault;
 use super::turn::StreamExecutor;
 use crate::metrics::{HandshakeResult, Metrics, OpenGuard};
 use crate::shutdown::DrainGuard;
+use crate::telemetry::{EventName, Level, Logger};
 
 /// Streams that one HTTP/2 client may have open at once.
 const MAX_STREAMS: u32 = 128;
@@ -71,6 +73,7 @@ pub(super) struct Client<S> {
     pub(super) peer: SocketAddr,
     pub(super) service: Rc<S>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) log: Logger,
     pub(super) limits: ConnectionLimits,
     pub(super) roster: Rc<Roster>,
     pub(super) held: Held,
@@ -93,7 +96,7 @@ pub(super) async fn serve<S: Service>(client: Client<S>, config: Arc<ServerConfi
     let handshake = tokio::time::timeout(client.limits.handshake_timeout, acceptor.accept(socket));
     let stream = match handshake.await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return client.metrics.handshake(failure(&error)),
+        Ok(Err(error)) => return refused(&client.metrics, &client.log, client.peer, &error),
         Err(_) => return client.metrics.handshake(HandshakeResult::Timeout),
     };
     client.metrics.handshake(HandshakeResult::Ok);
@@ -109,14 +112,19 @@ pub(super) async fn serve<S: Service>(client: Client<S>, config: Arc<ServerConfi
     }
 }
 
-fn failure(error: &io::Error) -> HandshakeResult {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_)) => {
-            HandshakeResult::Certificate
-        }
-        Some(_) => HandshakeResult::Protocol,
-        None => HandshakeResult::Closed,
-    }
+/// The handshake has failed.
+fn refused(metrics: &Metrics, log: &Logger, peer: SocketAddr, error: &io::Error) {
+    let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+        return metrics.handshake(HandshakeResult::Closed);
+    };
+    let Some(reason) = certificate_fault(error) else {
+        return metrics.handshake(HandshakeResult::Protocol);
+    };
+    metrics.handshake(HandshakeResult::Certificate);
+    log.event(Level::Info, EventName::ClientRefused, "a client's certificate was refused")
+        .field("reason", reason)
+        .field("source", peer.ip())
+        .emit();
 }
 
 async fn serve_http1<S: Service>(stream: TlsStream<ClientSocket>, peer: Rc<S::Peer>, driven: Driven) {

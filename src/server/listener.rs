@@ -98,6 +98,7 @@ pub(crate) async fn accept<S: Service>(mut accept: Accept<S>) {
             peer,
             service: Rc::clone(&accept.service),
             metrics: Arc::clone(&accept.metrics),
+            log: accept.log.clone(),
             limits: accept.limits.clone(),
             roster: Rc::clone(&accept.roster),
             held: Held { _permit: permit, _counted: accept.metrics.connection(), _drain: accept.shutdown.guard() },

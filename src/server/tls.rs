@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
-use rustls::server::{NoClientAuth, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::server::{NoClientAuth, NoServerSessionStorage, ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::{CertificateError, Error as TlsError, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::CertificateDer;
 
 use crate::config::{ClientAuth, MinVersion};
+use crate::metrics::CertificateFault;
 use crate::store::tls_material::Pair;
 
 /// Sessions that can be resumed by id (TLS 1.2); TLS 1.3 and most of TLS 1.2 use tickets, which take no memory here.
@@ -20,6 +21,25 @@ pub(crate) struct TlsOptions {
     /// Clients' certificates must chain to one of these; empty: none is asked for.
     pub(crate) client_ca: Vec<CertificateDer<'static>>,
     pub(crate) client_auth: ClientAuth,
+}
+
+/// What is wrong with the client's certificate; `None` where the handshake failed for another reason.
+pub(super) fn certificate_fault(error: &TlsError) -> Option<CertificateFault> {
+    let error = match error {
+        TlsError::NoCertificatesPresented => return Some(CertificateFault::Missing),
+        TlsError::InvalidCertificate(error) => error,
+        _ => return None,
+    };
+    Some(match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => CertificateFault::Expired,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => CertificateFault::NotYetValid,
+        CertificateError::UnknownIssuer => CertificateFault::UnknownIssuer,
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            CertificateFault::WrongPurpose
+        }
+        CertificateError::BadSignature => CertificateFault::BadSignature,
+        _ => CertificateFault::Invalid,
+    })
 }
 
 /// The server's side of TLS: aws-lc-rs, HTTP/2 and HTTP/1.1 by ALPN, resumption by tickets.
@@ -54,8 +74,16 @@ pub(crate) fn server_config(pair: &Pair, options: &TlsOptions) -> Result<Arc<Ser
         .with_single_cert(pair.cert_chain.clone(), pair.key.clone_key())
         .map_err(|error| format!("tls.key does not fit tls.certificate: {error}; give the key that belongs to it"))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
-    config.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS);
-    // New with every configuration: a session is not resumed across a change of the client CA.
-    config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| format!("no randomness for TLS tickets: {error}"))?;
+    if options.client_ca.is_empty() {
+        config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+        // Its keys are in memory alone, and others every six hours.
+        config.ticketer =
+            aws_lc_rs::Ticketer::new().map_err(|error| format!("no randomness for TLS tickets: {error}"))?;
+    } else {
+        // A resumed session carries the client's certificate along without anyone looking at it again, and each one
+        // makes the next: it would outlive the certificate (RFC 8446, section 4.6.1).
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(Arc::new(config))
 }

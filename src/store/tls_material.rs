@@ -10,6 +10,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error as TlsError, RootCertStore};
 use rustls_pki_types::pem::{Error as PemError, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
 
 use crate::store::file_read::{read_file, read_files};
 use crate::store::read_error::{ReadError, Reason};
@@ -137,7 +138,7 @@ impl From<ReadError> for TlsFileError {
 /// Reads certificate chain and private key as one version, and makes a [`pair`] of them. Blocks.
 pub fn read_pair(cert_path: &Path, key_path: &Path) -> Result<Pair, TlsFileError> {
     let [cert_pem, key_pem] = read_files([cert_path, key_path], MAX_BYTES)?;
-    pair((cert_path, &cert_pem), (key_path, &key_pem))
+    pair((cert_path, &cert_pem), (key_path, &Zeroizing::new(key_pem)))
 }
 
 /// Certificate chain and private key (PKCS #8, SEC 1 or PKCS #1), each as a path and what was read

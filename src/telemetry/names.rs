@@ -35,6 +35,7 @@ closed_set! {
     EventName {
         Access = "access",
         AcceptFailed = "accept_failed",
+        ClientRefused = "client_refused",
         ConfigWarning = "config_warning",
         Listening = "listening",
         LogDropped = "log_dropped",
@@ -64,6 +65,7 @@ impl EventName {
             self,
             Self::Login
                 | Self::Refresh
+                | Self::ClientRefused
                 | Self::Refusal
                 | Self::ShadowRefusal
                 | Self::Rotation

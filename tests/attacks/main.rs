@@ -6,17 +6,20 @@ mod figures;
 mod flood;
 mod http1_floods;
 mod http2_floods;
+mod leaks;
 mod others;
 mod reload;
 mod rotation;
+mod secrets;
 mod slow_clients;
 mod statistics;
 mod store_faults;
-mod throttle;
-mod timing;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with tests/it, which uses the rest")]
 mod support;
+mod throttle;
+mod timing;
+mod tokens;
 
 use tokio::sync::{Mutex, MutexGuard};
 

@@ -4,6 +4,7 @@ mod clients;
 mod corpus;
 mod messages;
 mod negotiation;
+mod sessions;
 
 use crate::support::*;
 

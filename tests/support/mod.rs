@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 pub(crate) use app::{App, Listening, Seen, body, full};
-pub(crate) use certificates::{ClientCa, Pair};
+pub(crate) use certificates::{ClientCa, Pair, Purpose};
 pub(crate) use client::{Answer, Call, Client, Connection, get, post};
 pub(crate) use http2::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS,

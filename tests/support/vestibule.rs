@@ -22,7 +22,7 @@ pub(crate) struct Vestibule {
     pub(crate) admin: SocketAddr,
     pub(super) child: Child,
     lines: Lines,
-    setup: Setup,
+    pub(super) setup: Setup,
 }
 
 /// A process that ended by itself.

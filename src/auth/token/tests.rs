@@ -115,6 +115,8 @@ fn the_header_is_read_strictly() {
         (r#"{"alg":"HS512","kid":"HS512","crit":["exp"]}"#, Some(TokenError::Malformed)),
         (r#"{"alg":"HS512","kid":"HS512","crit":[]}"#, Some(TokenError::Malformed)),
         (r#"{"alg":"HS512","kid":"HS512","b64":true}"#, Some(TokenError::Malformed)),
+        (r#"{"alg":"HS512","kid":"HS512","cty":"JWT"}"#, Some(TokenError::Malformed)),
+        (r#"{"alg":"HS512","kid":"HS512","zip":"DEF"}"#, Some(TokenError::Malformed)),
         (r#"{"alg":"HS512","kid":"HS512","kid":"HS512"}"#, Some(TokenError::Malformed)),
         (r#"{"alg":"HS512","alg":"none","kid":"HS512"}"#, Some(TokenError::Malformed)),
         (r#"{"alg":"HS512","kid":"HS512","x":1,"x":1}"#, Some(TokenError::Malformed)),

@@ -145,7 +145,10 @@ fn reason(error: &Error) -> String {
     match error {
         Error::AliasError { error, .. } => reason(error.without_snippet()),
         Error::SerdeUnknownField { field, expected, .. } => {
-            format!("unknown key {} (known here: {})", names::shown(field), expected.join(", "))
+            // A password may stand where a key belongs: what is like no known key is not repeated.
+            let is_slip = expected.iter().any(|known| strsim::normalized_damerau_levenshtein(field, known) >= 0.5);
+            let shown = if is_slip { format!(" {}", names::shown(field)) } else { String::new() };
+            format!("unknown key{shown} (known here: {})", expected.join(", "))
         }
         Error::SerdeMissingField { field, .. } => format!("`{field}` is missing"),
         Error::DuplicateMappingKey { key: Some(key), .. } => {
