@@ -92,7 +92,7 @@ async fn requests_in_one_write() {
 #[tokio::test]
 async fn framing_without_end() {
     let _alone = alone().await;
-    let most = if long() { 4096 } else { 256 };
+    let most = if long() { 4096 } else { 64 };
     let with = move |piece: String, end: &'static str| {
         let pieces = std::iter::repeat_n(piece, most);
         std::iter::once(POST.to_owned()).chain(pieces).chain(std::iter::once(end.to_owned()))

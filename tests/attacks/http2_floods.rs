@@ -282,19 +282,22 @@ async fn floods_of_small_frames() {
         ("CONTINUATION without end", true, open(0), frame(CONTINUATION, 0, 1, &small), true),
         ("empty CONTINUATION without end", true, open(0), frame(CONTINUATION, 0, 1, &[]), true),
         ("empty DATA without end", true, open(END_HEADERS), frame(DATA, 0, 1, &[]), true),
-        ("SETTINGS, answers unread", false, vec![], frame(SETTINGS, 0, 0, &[]), true),
-        ("PING, answers unread", false, vec![], frame(PING, 0, 0, &[7; 8]), true),
+        ("SETTINGS, answers unread", false, vec![], frame(SETTINGS, 0, 0, &[]), false),
+        ("PING, answers unread", false, vec![], frame(PING, 0, 0, &[7; 8]), false),
         ("SETTINGS, answers read", true, vec![], frame(SETTINGS, 0, 0, &[]), false),
         ("PING, answers read", true, vec![], frame(PING, 0, 0, &[7; 8]), false),
         ("PRIORITY", true, vec![], frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 16]), false),
         ("WINDOW_UPDATE", true, open(END_HEADERS), frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]), false),
     ] {
+        // What is not read fills the system's buffers first.
+        let most = if reads { most } else { 256 << 20 };
         let piece = piece.repeat((16 * 1024 / piece.len()).max(1));
         let (ended, _) = endure(what, 16.0, move |client, _| async move {
             let flood = if reads { Flood::reading(&client).await } else { Flood::connect(&client, &[]).await };
             repeat(flood, opening, piece, most).await
         })
         .await;
+        assert!(reads || !ended.contains(" 256.0 MiB"), "{what}: {ended}");
         assert!(!must_end || !ended.starts_with("nothing"), "{what}: {ended}");
     }
 }
@@ -326,7 +329,7 @@ async fn bombs_of_compressed_heads() {
 #[tokio::test]
 async fn windows_that_never_open() {
     let _alone = alone().await;
-    for window in [0_u8, 1] {
+    for window in if long() { vec![0_u8, 1] } else { vec![1] } {
         let what = format!("4 connections with 128 answers of 100 MiB each, into windows of {window}");
         let (ended, _) = endure(&what, 4.0 * 32.0, move |client, _| async move {
             let mut floods = Vec::new();

@@ -26,7 +26,7 @@ fn crowd(full: usize) -> usize {
 
 /// Time for a head, a handshake, a login's body, and between bytes.
 fn allowed() -> Duration {
-    Duration::from_secs(if long() { 20 } else { 6 })
+    Duration::from_secs(if long() { 20 } else { 4 })
 }
 
 fn config() -> String {
