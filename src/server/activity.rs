@@ -266,4 +266,25 @@ mod tests {
         activity.flushed();
         assert!(activity.owes_nothing());
     }
+
+    #[test]
+    fn abandoning_most_requests_in_haste_ends_the_connection() {
+        let seconds = Duration::from_secs(60);
+        let limits = ConnectionLimits {
+            header_bytes: 8192,
+            header_timeout: seconds,
+            idle_timeout: seconds,
+            handshake_timeout: seconds,
+        };
+        for (answered, over) in [(0, true), (400, true), (1000, false)] {
+            let activity = Activity::new();
+            let abandon = |number: u32| (0..number).for_each(|_| drop(activity.serve(true)));
+            (0..answered).for_each(|_| activity.serve(true).answered());
+            abandon(MAX_ABANDONED - 1);
+            let now = Instant::now();
+            assert!(activity.over_at(&limits).is_none_or(|end| end > now), "{answered}: one less is no fault");
+            abandon(1);
+            assert_eq!(activity.over_at(&limits).is_some_and(|end| end <= now), over, "{answered}");
+        }
+    }
 }

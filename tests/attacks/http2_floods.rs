@@ -241,14 +241,15 @@ async fn patient_resets() {
     let _alone = alone().await;
     let (ended, reached) = endure("streams reset once they are served", 32.0, |client, _| async move {
         let mut flood = Flood::reading(&client).await;
-        for _ in 0..if long() { 1000 } else { 200 } {
-            let streams: Vec<_> = (0..20).map(|_| flood.stream()).collect();
+        for _ in 0..if long() { 1000 } else { 150 } {
+            // So few that the library's own bound, on what comes in one read, is not reached.
+            let streams: Vec<_> = (0..10).map(|_| flood.stream()).collect();
             let block = request("/open", "");
             let open = streams.iter().flat_map(|stream| frame(HEADERS, END_HEADERS | END_STREAM, *stream, &block));
             if !flood.send(&open.collect::<Vec<_>>()).await {
                 break;
             }
-            sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(40)).await;
             let reset = streams.iter().flat_map(|stream| frame(RST_STREAM, 0, *stream, &[0, 0, 0, 8]));
             if !flood.send(&reset.collect::<Vec<_>>()).await {
                 break;
@@ -258,7 +259,7 @@ async fn patient_resets() {
     })
     .await;
     assert!(ended != "nothing", "{ended}");
-    assert!(reached < 2000, "{reached} requests reached the application");
+    assert!(reached < 1200, "{reached} requests reached the application");
 }
 
 /// Sends the same again and again, up to so many bytes.
