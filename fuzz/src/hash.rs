@@ -15,7 +15,8 @@ pub(crate) fn run(data: &[u8]) {
         }
         (Err(error), None) => {
             let said = error.to_string();
-            assert!(text.len() < 24 || !said.contains(text), "{said}");
+            // Without a dollar it may be some of our own words.
+            assert!(text.len() < 16 || !text.starts_with('$') || !said.contains(text), "{said}");
         }
         (found, expected) => panic!("{text:?}: {:?}, and should be {expected:?}", found.map(|hash| hash.work())),
     }

@@ -77,7 +77,11 @@ fn model(text: &str) -> Option<Vec<(String, Option<String>)>> {
 
 fn touches_one_line(before: &[u8], after: &[u8], removes: bool) {
     let lines = |text: &[u8]| text.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>();
-    let (before, after) = (lines(before), lines(after));
+    let (before, mut after) = (lines(before), lines(after));
+    // An empty line may stay where the removed one was the first.
+    if removes && after.len() == before.len() && after[0] == b"\n" {
+        after.remove(0);
+    }
     assert_eq!(after.len() + usize::from(removes), before.len());
     let same = before.iter().zip(&after).take_while(|(one, other)| one == other).count();
     let rest = before.len().saturating_sub(same + 1);

@@ -163,8 +163,9 @@ fn tells_nothing(entries: &Entries, data: &[u8]) {
     };
     let text = String::from_utf8_lossy(data);
     let hashes = text.lines().filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix("hash: "));
-    // One that stands elsewhere too may be a part of a name.
-    let hashes: Vec<&str> = hashes.filter(|hash| hash.len() >= 16 && text.matches(*hash).count() == 1).collect();
+    // One that stands elsewhere too may be a part of a name, one without a dollar some of our own words.
+    let is_secret = |hash: &&str| hash.len() >= 16 && hash.starts_with('$') && text.matches(*hash).count() == 1;
+    let hashes: Vec<&str> = hashes.filter(is_secret).collect();
     for message in said {
         assert!(!message.contains(char::is_control), "{message:?}");
         assert!(hashes.iter().all(|hash| !message.contains(*hash)), "{message:?}");
