@@ -59,6 +59,10 @@ pub fn listens_beyond_loopback(table: impl BufRead, port: u16) -> io::Result<boo
 /// `0100007F:1F90`: the address as 32-bit words in the machine's byte order, the port as a number.
 fn parse_address(text: &str) -> Option<(IpAddr, u16)> {
     let (ip, port) = text.split_once(':')?;
+    // Numbers of the standard library may have a sign.
+    if !text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':') {
+        return None;
+    }
     let port = u16::from_str_radix(port, 16).ok()?;
     let word = |at: usize| {
         let word = u32::from_str_radix(ip.get(at * 8..at * 8 + 8)?, 16).ok()?;
@@ -157,12 +161,22 @@ mod tests {
     #[test]
     fn rows_that_do_not_parse_are_passed_over() {
         let exposed = printed("0.0.0.0".parse().unwrap(), 8080);
-        for bad in ["x", ":", "00000000", "0000000G:1F90", "00000000:1F9000", "000000000000:1F90", "äöüäöü:1F90"]
-        {
+        for bad in [
+            "x",
+            ":",
+            "00000000",
+            "0000000G:1F90",
+            "+0000000:1F90",
+            "00000000:+1F90",
+            "00000000:1F9000",
+            "000000000000:1F90",
+            "äöüäöü:1F90",
+        ] {
             let table = table(&[(bad, "0A"), (&exposed, "0A")]);
             assert!(listens_beyond_loopback(table.as_bytes(), 8080).unwrap(), "{bad}");
         }
-        for text in ["", "\n", HEADING, "heading\n0:\n1: x\n"] {
+        let signed = table(&[("+0A00007:1F90", "0A"), ("00000000:+1F90", "0A")]);
+        for text in ["", "\n", HEADING, "heading\n0:\n1: x\n", &signed] {
             assert!(!listens_beyond_loopback(text.as_bytes(), 8080).unwrap(), "{text:?}");
         }
     }

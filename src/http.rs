@@ -2,7 +2,7 @@
 
 mod application;
 mod body;
-mod credentials;
+pub(crate) mod credentials;
 mod dialect;
 mod exchange;
 mod head;

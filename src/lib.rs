@@ -9,6 +9,9 @@ mod clock;
 pub mod config;
 mod dev;
 pub mod exposure;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod http;
 mod login;

@@ -4,7 +4,7 @@ mod answer_body;
 mod connect;
 mod expect;
 mod forward;
-mod headers;
+pub(crate) mod headers;
 mod in_flight;
 mod io;
 mod pool;

@@ -18,18 +18,18 @@ const MAX_NAME: usize = 256;
 const MAX_TTL: u64 = 86_400;
 
 /// A login that is well-formed.
-pub(super) struct Credentials {
-    pub(super) name: Vec<u8>,
-    pub(super) password: Password,
-    pub(super) ttl: Option<u64>,
+pub(crate) struct Credentials {
+    pub(crate) name: Vec<u8>,
+    pub(crate) password: Password,
+    pub(crate) ttl: Option<u64>,
 }
 
 /// A login that is not: what to tell its sender. Never holds what was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed(pub(super) &'static str);
+pub(crate) struct Malformed(pub(crate) &'static str);
 
 /// Reads credentials from whichever place holds them; both may, if they agree.
-pub(super) fn read(dialect: Dialect, headers: &HeaderMap, body: &[u8], max_ttl: u64) -> Result<Credentials, Malformed> {
+pub(crate) fn read(dialect: Dialect, headers: &HeaderMap, body: &[u8], max_ttl: u64) -> Result<Credentials, Malformed> {
     let basic = basic(headers)?;
     let fields = if body.is_empty() { Fields::default() } else { Fields::parse(body, dialect)? };
     let ttl = checked_ttl(fields.ttl, max_ttl)?;
@@ -56,7 +56,7 @@ pub(super) fn read(dialect: Dialect, headers: &HeaderMap, body: &[u8], max_ttl: 
 }
 
 /// The `ttl` of a refresh: its body may hold nothing else that counts.
-pub(super) fn read_ttl(body: &[u8], max_ttl: u64) -> Result<Option<u64>, Malformed> {
+pub(crate) fn read_ttl(body: &[u8], max_ttl: u64) -> Result<Option<u64>, Malformed> {
     let fields = if body.is_empty() { Fields::default() } else { Fields::parse(body, Dialect::Refresh)? };
     checked_ttl(fields.ttl, max_ttl)
 }
@@ -104,9 +104,9 @@ struct Ttl(Option<u64>);
 impl Fields {
     fn parse(body: &[u8], dialect: Dialect) -> Result<Self, Malformed> {
         let (name, password) = match dialect {
-            Dialect::Densify => ("userName", "pwd"),
-            Dialect::Redis => ("username", "password"),
-            Dialect::Refresh => ("", ""),
+            Dialect::Densify => (Some("userName"), Some("pwd")),
+            Dialect::Redis => (Some("username"), Some("password")),
+            Dialect::Refresh => (None, None),
         };
         let mut deserializer = serde_json::Deserializer::from_slice(body);
         let fields = deserializer
@@ -118,9 +118,10 @@ impl Fields {
     }
 }
 
+/// Which members count, besides `ttl`; the empty name is a member's name too.
 struct FieldsVisitor {
-    name: &'static str,
-    password: &'static str,
+    name: Option<&'static str>,
+    password: Option<&'static str>,
 }
 
 impl<'de> Visitor<'de> for FieldsVisitor {
@@ -134,9 +135,9 @@ impl<'de> Visitor<'de> for FieldsVisitor {
         let mut fields = Fields::default();
         let mut seen = std::collections::HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
-            if key == self.name {
+            if Some(&*key) == self.name {
                 fields.name = Some(map.next_value()?);
-            } else if key == self.password {
+            } else if Some(&*key) == self.password {
                 fields.password = Some(Password::new(map.next_value::<String>()?));
             } else if key == "ttl" {
                 let value: serde_json::Value = map.next_value()?;
@@ -236,6 +237,19 @@ mod tests {
             let body = format!(r#"{{"userName":"a","pwd":"b","ttl":{ttl}}}"#);
             assert_eq!(login(&[], &body).is_ok(), good, "{ttl}");
         }
+    }
+
+    #[test]
+    fn a_refresh_has_no_member_but_ttl_not_even_one_without_a_name() {
+        for (body, expected) in [
+            ("", Ok(None)),
+            (r#"{"ttl":60}"#, Ok(Some(60))),
+            (r#"{"":1}"#, Ok(None)),
+            (r#"{"":{},"ttl":60,"username":null}"#, Ok(Some(60))),
+        ] {
+            assert_eq!(read_ttl(body.as_bytes(), 60), expected, "{body}");
+        }
+        assert!(read_ttl(br#"{"":1,"":2}"#, 60).is_err());
     }
 
     #[test]

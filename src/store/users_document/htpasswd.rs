@@ -2,6 +2,9 @@
 
 use super::InvalidDocument;
 
+/// The byte order mark that some editors begin a file with. Anywhere else it is a character like others.
+const MARK: char = '\u{feff}';
+
 /// A line that holds a user.
 #[derive(Clone, Copy)]
 pub(super) struct Line<'a> {
@@ -27,7 +30,7 @@ pub(super) fn name_is_text(content: &[u8], number: usize) -> bool {
 /// Reads `name:hash` lines; empty lines, those that begin with `#`, space around a line and whatever
 /// follows a second colon are passed over, as Apache and nginx do.
 pub(super) fn parse<'a>(label: &str, text: &'a str) -> Result<Vec<Line<'a>>, InvalidDocument> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = text.strip_prefix(MARK).unwrap_or(text);
     let mut users = Vec::new();
     for (place, line) in text.lines().enumerate() {
         let number = place + 1;
@@ -52,7 +55,12 @@ pub(super) fn with_line(content: &[u8], number: usize, change: impl FnOnce(&[u8]
     if let Some(line) = lines.next().and_then(change) {
         changed.extend(line);
     }
-    changed.extend(lines.flatten());
+    let rest = lines.collect::<Vec<_>>().concat();
+    // Of a name that comes first the mark would be no part any more: another user. An empty line stays before it.
+    if changed.is_empty() && rest.starts_with(MARK.to_string().as_bytes()) {
+        changed.push(b'\n');
+    }
+    changed.extend(rest);
     changed
 }
 

@@ -227,6 +227,16 @@ fn a_password_in_htpasswd_is_replaced_in_its_line() {
 }
 
 #[test]
+fn a_byte_order_mark_within_htpasswd_stays_a_part_of_its_name() {
+    for first in ["bob", "\u{feff}bob"] {
+        let mut stored = entries(&[("auth", &format!("{first}:{BCRYPT_4}\n\u{feff}bob:{BCRYPT_5}\n"))]);
+        done(&mut stored, &remove("bob"));
+        assert_eq!(text(&stored, "auth"), format!("\n\u{feff}bob:{BCRYPT_5}\n"));
+        with_user(&stored, "bob", |user| assert!(user.is_none(), "another user has become bob"));
+    }
+}
+
+#[test]
 fn a_htpasswd_user_is_disabled_enabled_and_logged_out_beside_its_line() {
     let mut stored = entries(&[("auth", &format!("bob:{BCRYPT_4}\n"))]);
     let edited = done(&mut stored, &disable("bob"));
