@@ -14,6 +14,7 @@ mod reply;
 mod route;
 mod serve;
 mod tunnel;
+mod web_socket;
 mod worker;
 
 pub(crate) use route::LoginPaths;

@@ -7,6 +7,7 @@ mod connection;
 mod executor;
 mod head_scan;
 mod limits;
+mod linger;
 mod listener;
 mod roster;
 mod tls;

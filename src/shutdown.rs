@@ -9,6 +9,9 @@ use tokio::time::timeout;
 
 use crate::readiness::Readiness;
 
+/// How long telling what is left that it is closed may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// How far the end has come. Phases only go forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
@@ -96,8 +99,9 @@ impl Shutdown {
 
     /// Waits for [`Shutdown::request`], then takes the process through all phases.
     ///
-    /// After `Delay`, the phase is `Draining` until all guards are dropped or `grace` is over. When a second request
-    /// comes, the phase is `Closing` at once. When this returns, the caller ends the process.
+    /// After `Delay`, the phase is `Draining` until all guards are dropped or `grace` is over, in which case those who
+    /// hold one have a moment in `Closing` to say goodbye. When a second request comes, the phase is `Closing` at once.
+    /// When this returns, the caller ends the process.
     pub async fn run(&self, timing: Timing, readiness: &Readiness) -> Ending {
         self.requested(1).await;
         readiness.drain();
@@ -107,6 +111,14 @@ impl Shutdown {
             ending = self.drain(timing) => ending,
         };
         self.enter(Phase::Closing);
+        if ending == Ending::GraceOver {
+            tokio::select! {
+                biased;
+                () = self.requested(2) => return Ending::Forced,
+                // Whoever takes longer is cut off.
+                _ = timeout(FAREWELL, self.0.guards.closed()) => {}
+            }
+        }
         ending
     }
 
@@ -238,11 +250,14 @@ mod tests {
     #[tokio::test]
     async fn grace_ends_what_does_not_finish() {
         let (shutdown, readiness) = (Shutdown::new(), Readiness::new());
-        let guard = shutdown.guard();
+        let mut guard = shutdown.guard();
         let run = start(&shutdown, &readiness, Duration::ZERO, SOON);
         shutdown.request();
+        timeout(PATIENCE, guard.reached(Phase::Closing)).await.unwrap();
+        tokio::time::sleep(SOON).await;
+        assert!(!run.is_finished(), "whoever holds a guard says goodbye");
+        drop(guard);
         assert_eq!(ended(run).await, Ending::GraceOver);
-        assert_eq!(guard.phase(), Phase::Closing);
     }
 
     #[tokio::test]

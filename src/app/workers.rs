@@ -91,10 +91,11 @@ impl Workers {
                 phase: self.shutdown.phase(),
             })
             .await;
-            roster.drain();
             drop(guard);
-            // What is still open goes on here until the process ends.
+            // What is still open goes on here, and says goodbye here, until the process ends.
             drop(self.shutdown.phase().wait_for(|phase| *phase >= Phase::Closing).await);
+            roster.cut();
+            std::future::pending::<()>().await;
         });
     }
 }

@@ -41,7 +41,8 @@ pub fn short() -> String {
     text
 }
 
-fn random<const N: usize>() -> [u8; N] {
+/// Bytes that cannot be foreseen.
+pub fn random<const N: usize>() -> [u8; N] {
     RANDOM.with_borrow_mut(|drawn| {
         if drawn.used + N > DRAWN {
             rand::fill(&mut drawn.bytes).expect("the system's random source never fails once it is seeded");

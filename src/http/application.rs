@@ -83,7 +83,7 @@ async fn judge(
 fn deliver(peer: &Rc<Peer>, answer: Answer, permit: Permit, exchange: Box<Exchange>) -> Response<ReplyBody> {
     let outcome = exchange.outcome;
     if let Some((client, application)) = answer.upgraded {
-        let tunnel = Tunnel::new(peer, permit, &exchange);
+        let tunnel = Tunnel::new(peer, permit, &exchange, answer.response.headers());
         tokio::task::spawn_local(tunnel.run(client, application));
     }
     exchange.answered(answer.response, outcome)

@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
-use http::{HeaderValue, Method, Request, Response, Uri, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -112,6 +112,10 @@ impl Exchange {
         }
         let (mut head, source) = response.into_parts();
         let mut source = source.into();
+        let is_http1 = self.version < Version::HTTP_2 && head.status != StatusCode::SWITCHING_PROTOCOLS;
+        if is_http1 && self.peer.activity.is_draining() {
+            head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if let (&Method::HEAD, Source::Full(bytes)) = (&self.method, &mut source) {
             // HTTP/2 does not leave the body out by itself (RFC 9110, section 9.3.2).
             head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));

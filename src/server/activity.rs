@@ -28,6 +28,10 @@ struct State {
     /// What the head that came last had in it.
     fragment: AtomicBool,
     length: AtomicBool,
+    /// The process is about to end.
+    draining: AtomicBool,
+    /// The connection has been upgraded.
+    tunnel: AtomicBool,
     /// Microseconds since `start`: of the head's first byte, or since when the connection is idle.
     since: AtomicU64,
     /// Microseconds since `start`: when the system last took a byte for the client and then no more; 0: it takes them.
@@ -62,6 +66,8 @@ impl Activity {
             early: AtomicBool::new(false),
             fragment: AtomicBool::new(false),
             length: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            tunnel: AtomicBool::new(false),
             since: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
             requests: AtomicU32::new(0),
@@ -168,6 +174,29 @@ impl Activity {
         state.in_head.store(false, Relaxed);
         state.unflushed.store(true, Relaxed);
         ServingGuard { activity: self.clone(), bodiless, began: Instant::now(), answered: false }
+    }
+
+    /// No request has come yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.0.requests.load(Relaxed) == 0
+    }
+
+    pub(super) fn drain(&self) {
+        self.0.draining.store(true, Relaxed);
+    }
+
+    /// The answer that is sent now should be the connection's last.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.0.draining.load(Relaxed)
+    }
+
+    /// The connection will be upgraded: what comes from now on are no requests.
+    pub(crate) fn becomes_tunnel(&self) {
+        self.0.tunnel.store(true, Relaxed);
+    }
+
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.0.tunnel.load(Relaxed)
     }
 
     /// Everything written so far has been handed to the operating system.

@@ -1,69 +1,34 @@
 //! The client's byte stream: notes when a request head begins, and gives the HTTP library's bare refusals our form.
 
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
 
 use super::activity::Activity;
 use super::head_scan::HeadScan;
+use super::linger::Linger;
 
 /// A head that the HTTP library refused before any service saw it: answers with the bytes to send instead.
 pub(crate) trait HeadRefused: Send {
     fn refused(&self, status: u16) -> Bytes;
 }
 
-/// A client that is still sending when its answer has been sent must be able to read it: closing a socket with bytes
-/// unread resets the connection, and takes the answer back (RFC 9112, section 9.6).
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 16 << 20;
-
-struct Lingering {
-    deadline: Pin<Box<Sleep>>,
-    /// What may still be read and thrown away.
-    bytes: usize,
-}
-
 /// Wraps the (TLS) stream of one HTTP/1.1 client.
 pub(crate) struct ClientIo<T> {
-    inner: T,
+    inner: Linger<T>,
     activity: Activity,
     refused: Box<dyn HeadRefused>,
     /// Our form of the refusal that the library is writing: what is left of it, and the library's own length.
     replacement: Option<(Bytes, usize)>,
     scan: HeadScan,
-    /// Our side is closed; the client's is waited for.
-    lingering: Option<Lingering>,
 }
 
 impl<T> ClientIo<T> {
-    pub(crate) fn new(inner: T, activity: Activity, refused: Box<dyn HeadRefused>) -> Self {
-        Self { inner, activity, refused, replacement: None, scan: HeadScan::new(), lingering: None }
-    }
-}
-
-impl<T: AsyncRead + Unpin> ClientIo<T> {
-    /// Throws away what comes until the client closes, or for as long as it is worth.
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(lingering) = &mut self.lingering else { return Poll::Ready(Ok(())) };
-        let mut scratch = [MaybeUninit::uninit(); 8 * 1024];
-        loop {
-            let mut buf = ReadBuf::uninit(&mut scratch);
-            match Pin::new(&mut self.inner).poll_read(cx, &mut buf) {
-                Poll::Pending => return lingering.deadline.as_mut().poll(cx).map(Ok),
-                Poll::Ready(Err(_)) => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(())) => match lingering.bytes.checked_sub(buf.filled().len()) {
-                    Some(left) if left < lingering.bytes => lingering.bytes = left,
-                    // The client has closed, or sends more than an answer is worth.
-                    _ => return Poll::Ready(Ok(())),
-                },
-            }
-        }
+    pub(crate) fn new(inner: Linger<T>, activity: Activity, refused: Box<dyn HeadRefused>) -> Self {
+        Self { inner, activity, refused, replacement: None, scan: HeadScan::new() }
     }
 }
 
@@ -73,7 +38,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for ClientIo<T> {
         let before = buf.filled().len();
         let result = Pin::new(&mut this.inner).poll_read(cx, buf);
         let bytes = &buf.filled()[before..];
-        if !bytes.is_empty() {
+        if !bytes.is_empty() && !this.activity.is_tunnel() {
             if this.activity.received() {
                 this.scan.begin();
             }
@@ -85,9 +50,12 @@ impl<T: AsyncRead + Unpin> AsyncRead for ClientIo<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> ClientIo<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> ClientIo<T> {
     /// Sends our reply where the library writes one of its own: `None` where these bytes are the service's.
     fn poll_replacement(&mut self, cx: &mut Context<'_>, first: &[u8], len: usize) -> Poll<Option<io::Result<usize>>> {
+        if self.activity.is_tunnel() {
+            return Poll::Ready(None);
+        }
         if self.replacement.is_none() {
             let Some(status) = library_refusal(first).filter(|_| self.activity.owes_nothing()) else {
                 return Poll::Ready(None);
@@ -145,11 +113,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<T> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.lingering.is_none() {
-            ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
-            this.lingering = Some(Lingering { deadline: Box::pin(tokio::time::sleep(LINGER)), bytes: LINGER_BYTES });
+        if this.activity.is_tunnel() {
+            return this.inner.poll_half_close(cx);
         }
-        this.poll_linger(cx)
+        Pin::new(&mut this.inner).poll_shutdown(cx)
     }
 }
 
@@ -177,7 +144,7 @@ mod tests {
     async fn a_refusal_of_the_library_takes_our_form_and_an_answer_of_the_service_stays() {
         let (near, mut far) = tokio::io::duplex(1024);
         let activity = Activity::new();
-        let mut io = ClientIo::new(near, activity.clone(), Box::new(Form));
+        let mut io = ClientIo::new(Linger::new(near, 0), activity.clone(), Box::new(Form));
         io.write_all(b"HTTP/1.1 431 Too Large\r\n\r\n").await.expect("a duplex takes it");
         let guard = activity.serve(true);
         drop(guard);

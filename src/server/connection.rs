@@ -23,10 +23,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::activity::Activity;
+use super::activity::{Activity, Phase};
 use super::client_io::{ClientIo, HeadRefused};
 use super::client_socket::ClientSocket;
 use super::limits::ConnectionLimits;
+use super::linger::Linger;
 use super::roster::{Place, Roster};
 use super::tls::certificate_fault;
 use super::turn::StreamExecutor;
@@ -41,6 +42,10 @@ const MAX_RESETS: usize = 32;
 /// Streams of one connection, in its whole life, that we reset for a client's fault: not few, for behind one connection
 /// of a gateway there may be many clients.
 const MAX_FAULTS: usize = 1024;
+/// The rest of a body whose answer has come before its end.
+const H1_LINGER_BYTES: usize = 16 << 20;
+/// Frames that were under way when the last GOAWAY was sent; a client that floods is not read any more.
+const H2_LINGER_BYTES: usize = 64 * 1024;
 const H2_STREAM_WINDOW: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What is buffered of one stream's answer.
@@ -128,7 +133,7 @@ fn refused(metrics: &Metrics, log: &Logger, peer: SocketAddr, error: &io::Error)
 }
 
 async fn serve_http1<S: Service>(stream: TlsStream<ClientSocket>, peer: Rc<S::Peer>, driven: Driven) {
-    let io = ClientIo::new(stream, driven.activity.clone(), S::head_refused(&peer));
+    let io = ClientIo::new(Linger::new(stream, H1_LINGER_BYTES), driven.activity.clone(), S::head_refused(&peer));
     let service = service_fn(move |request| S::serve(Rc::clone(&peer), request));
     let connection = http1::Builder::new()
         .max_buf_size(driven.limits.header_bytes)
@@ -136,14 +141,18 @@ async fn serve_http1<S: Service>(stream: TlsStream<ClientSocket>, peer: Rc<S::Pe
         .half_close(false)
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
-    driven.run(pin!(connection), http1::UpgradeableConnection::graceful_shutdown).await;
+    // An answer says by itself that it is the last; what is told to end here is idle.
+    let is_time = |driven: &Driven| driven.place.had_last_call();
+    let drain = http1::UpgradeableConnection::graceful_shutdown;
+    driven.run(pin!(connection), is_time, drain, |driven| !matches!(driven.activity.phase(), Phase::Idle(_))).await;
 }
 
 async fn serve_http2<S: Service>(stream: TlsStream<ClientSocket>, peer: Rc<S::Peer>, driven: Driven) {
     let service = service_fn(move |request| S::serve(Rc::clone(&peer), request));
     // Twice the limit: what lies between gets our own answer, with a body.
     let header_bytes = u32::try_from(driven.limits.header_bytes.saturating_mul(2)).unwrap_or(u32::MAX);
-    let connection = http2::Builder::new(StreamExecutor { patience: driven.limits.idle_timeout })
+    let executor = StreamExecutor { patience: driven.limits.idle_timeout, roster: Rc::clone(driven.place.roster()) };
+    let connection = http2::Builder::new(executor)
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_pending_accept_reset_streams(MAX_RESETS)
@@ -154,8 +163,13 @@ async fn serve_http2<S: Service>(stream: TlsStream<ClientSocket>, peer: Rc<S::Pe
         .max_send_buf_size(H2_SEND_BUFFER)
         .keep_alive_interval(H2_PING)
         .keep_alive_timeout(H2_PONG)
-        .serve_connection(TokioIo::new(stream), service);
-    driven.run(pin!(connection), http2::Connection::graceful_shutdown).await;
+        .serve_connection(TokioIo::new(Linger::new(stream, H2_LINGER_BYTES)), service);
+    // Streams that are under way when GOAWAY is sent are served (RFC 9113, section 6.8); a connection without any has
+    // its last call.
+    let is_time =
+        |driven: &Driven| driven.place.is_draining() && (driven.place.had_last_call() || !driven.activity.is_fresh());
+    // The streams are cut off one by one, with RST_STREAM.
+    driven.run(pin!(connection), is_time, http2::Connection::graceful_shutdown, |_| false).await;
 }
 
 /// A connection until it ends by itself, is over, or has been drained.
@@ -166,18 +180,30 @@ struct Driven {
 }
 
 impl Driven {
-    async fn run<C>(self, mut connection: Pin<&mut C>, drain: fn(Pin<&mut C>))
-    where
+    /// `is_time` says when to `drain`, once; `breaks_off`, whether the connection is dropped when all are cut off.
+    async fn run<C>(
+        self,
+        mut connection: Pin<&mut C>,
+        is_time: fn(&Self) -> bool,
+        drain: fn(Pin<&mut C>),
+        breaks_off: fn(&Self) -> bool,
+    ) where
         C: Future,
     {
         let mut drained = false;
         poll_fn(|cx| {
             self.place.watch(cx.waker());
-            if self.place.is_draining() && !std::mem::replace(&mut drained, true) {
-                drain(connection.as_mut());
-            }
+            // First of all: a request that has come is not passed over.
             if connection.as_mut().poll(cx).is_ready() || self.place.is_over() {
                 return Poll::Ready(());
+            }
+            if self.place.is_cut() && breaks_off(&self) {
+                return Poll::Ready(());
+            }
+            if !drained && is_time(&self) {
+                drained = true;
+                drain(connection.as_mut());
+                return connection.as_mut().poll(cx).map(drop);
             }
             Poll::Pending
         })

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, timeout_at};
 
 use super::connection::{self, Held, Service};
 use super::limits::ConnectionLimits;
@@ -21,6 +22,8 @@ use crate::telemetry::{EventName, Level, Logger};
 const BREATH: Duration = Duration::from_millis(100);
 
 const BACKLOG: i32 = 1024;
+/// Handshakes of TCP that are under way when no more are begun come to their end within this.
+const SETTLING: Duration = Duration::from_millis(100);
 
 /// The listening socket, bound once and shared by the workers.
 #[derive(Debug)]
@@ -65,51 +68,113 @@ pub(crate) struct Accept<S> {
     pub(crate) shutdown: Shutdown,
 }
 
-/// Accepts until the shutdown stops it.
+/// Accepts until the process drains; then what has connected already, and no more.
 pub(crate) async fn accept<S: Service>(mut accept: Accept<S>) {
-    loop {
-        let next = async {
-            // A permit before accept: a connection too many waits in the backlog and costs nothing here.
-            let permit = Arc::clone(&accept.permits).acquire_owned().await;
-            (permit, accept.listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
-            next = next => next,
-            () = stopped(&mut accept.phase) => return,
-        };
-        let Ok(permit) = permit else { return };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) if is_of_one_socket(&error) => continue,
-            Err(error) => {
-                accept
-                    .log
-                    .event(Level::Error, EventName::AcceptFailed, "connections cannot be accepted for a moment")
-                    .field("error", error.to_string().as_str())
-                    .emit();
-                tokio::time::sleep(BREATH).await;
-                continue;
-            }
-        };
-        prepare(&stream);
-        let config = Arc::clone(&accept.tls.borrow_and_update());
-        let client = connection::Client {
-            stream,
-            peer,
-            service: Rc::clone(&accept.service),
-            metrics: Arc::clone(&accept.metrics),
-            log: accept.log.clone(),
-            limits: accept.limits.clone(),
-            roster: Rc::clone(&accept.roster),
-            held: Held { _permit: permit, _counted: accept.metrics.connection(), _drain: accept.shutdown.guard() },
-        };
-        tokio::task::spawn_local(connection::serve(client, config));
+    let mut phase = accept.phase.clone();
+    tokio::select! {
+        () = accept.on() => return,
+        () = reached(&mut phase, Phase::Draining) => {}
+    }
+    accept.roster.drain();
+    tokio::select! {
+        () = accept.sweep() => {}
+        () = reached(&mut phase, Phase::Closing) => {}
     }
 }
 
-async fn stopped(phase: &mut watch::Receiver<Phase>) {
+impl<S: Service> Accept<S> {
+    /// Accepts for good; returns where the process has no more permits to give.
+    async fn on(&mut self) {
+        // A permit before accept: a connection too many waits in the backlog and costs nothing here.
+        while let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await {
+            match self.listener.accept().await {
+                Ok((stream, peer)) => self.begin(stream, peer, permit),
+                Err(error) => self.failed(&error).await,
+            }
+        }
+    }
+
+    /// Accepts what waits in the backlog: to its clients these connections are open, and closing the listener would
+    /// reset them.
+    async fn sweep(&mut self) {
+        let are_no_more = refuse_handshakes(&self.listener);
+        let settled = Instant::now() + SETTLING;
+        while let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await {
+            // At least one look is taken after that moment.
+            let is_last = settled <= Instant::now();
+            if is_last && !are_no_more {
+                // Others could come for good.
+                return;
+            }
+            match timeout_at(settled, self.listener.accept()).await {
+                Ok(Ok((stream, peer))) => self.begin(stream, peer, permit),
+                Ok(Err(error)) => self.failed(&error).await,
+                Err(_) if is_last => return,
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn begin(&mut self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+        prepare(&stream);
+        let config = Arc::clone(&self.tls.borrow_and_update());
+        let client = connection::Client {
+            stream,
+            peer,
+            service: Rc::clone(&self.service),
+            metrics: Arc::clone(&self.metrics),
+            log: self.log.clone(),
+            limits: self.limits.clone(),
+            roster: Rc::clone(&self.roster),
+            held: Held { _permit: permit, _counted: self.metrics.connection(), _drain: self.shutdown.guard() },
+        };
+        tokio::task::spawn_local(connection::serve(client, config));
+    }
+
+    async fn failed(&self, error: &io::Error) {
+        if !is_of_one_socket(error) {
+            self.log
+                .event(Level::Error, EventName::AcceptFailed, "connections cannot be accepted for a moment")
+                .field("error", error.to_string().as_str())
+                .emit();
+            tokio::time::sleep(BREATH).await;
+        }
+    }
+}
+
+async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
     // The sender lives as long as the process; were it gone, there is nothing to wait for either.
-    drop(phase.wait_for(|phase| *phase >= Phase::Draining).await);
+    drop(phase.wait_for(|phase| *phase >= wanted).await);
+}
+
+/// From now on the first packet of a connection is passed over. A client tries again after a second (RFC 6298, section
+/// 2), and meets a closed port or another process; a handshake that is under way is completed. Between the last look
+/// into the backlog and the closing of the listener nothing can come then. `false`: the system has no filters, as in
+/// some sandboxes; a connection that comes at the last moment is reset.
+#[cfg(target_os = "linux")]
+fn refuse_handshakes(listener: &TcpListener) -> bool {
+    use socket2::SockFilter;
+
+    // Classic BPF over the TCP header, in its 13th byte the flags (RFC 9293, section 3.1): SYN without ACK is dropped.
+    const LOAD_BYTE: u16 = 0x30;
+    const AND: u16 = 0x54;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    let drop_syn = [
+        SockFilter::new(LOAD_BYTE, 0, 0, 13),
+        SockFilter::new(AND, 0, 0, SYN | ACK),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ];
+    socket2::SockRef::from(listener).attach_filter(&drop_syn).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn refuse_handshakes(_: &TcpListener) -> bool {
+    false
 }
 
 /// The peer's affair, not ours: the next connection may be fine (accept(2), "Error handling").

@@ -10,19 +10,25 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::activity::Activity;
+use super::activity::{Activity, Phase};
 use super::limits::ConnectionLimits;
 
 /// How much later than its deadline a connection may be ended, as a part of the deadline.
 const PRECISION: u32 = 16;
 const OFTENEST: Duration = Duration::from_millis(10);
 const RAREST: Duration = Duration::from_millis(500);
+/// While draining, an idle connection is kept open for this long: a request that is under way is still answered, and
+/// that answer says that it is the last. A client that has been silent for so long hardly speaks at this very moment.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// Shared by the worker's connections and the task that looks after them.
 pub(crate) struct Roster {
     members: RefCell<Vec<Option<Rc<Member>>>>,
     free: RefCell<Vec<usize>>,
-    draining: Cell<bool>,
+    draining_since: Cell<Option<Instant>>,
+    is_cut: Cell<bool>,
+    /// Rung when what is left is cut off.
+    cut: Notify,
     /// Rung when the roster is no longer empty.
     joined: Notify,
 }
@@ -30,6 +36,7 @@ pub(crate) struct Roster {
 struct Member {
     activity: Activity,
     is_over: Cell<bool>,
+    last_call_over: Cell<bool>,
     task: RefCell<Option<Waker>>,
 }
 
@@ -45,13 +52,23 @@ impl Roster {
         Rc::new(Self {
             members: RefCell::default(),
             free: RefCell::default(),
-            draining: Cell::new(false),
+            draining_since: Cell::new(None),
+            is_cut: Cell::new(false),
+            cut: Notify::new(),
             joined: Notify::new(),
         })
     }
 
     pub(super) fn join(self: &Rc<Self>, activity: Activity) -> Place {
-        let member = Rc::new(Member { activity, is_over: Cell::new(false), task: RefCell::default() });
+        if self.draining_since.get().is_some() {
+            activity.drain();
+        }
+        let member = Rc::new(Member {
+            activity,
+            is_over: Cell::new(false),
+            last_call_over: Cell::new(false),
+            task: RefCell::default(),
+        });
         let mut members = self.members.borrow_mut();
         let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
             members.push(None);
@@ -64,9 +81,27 @@ impl Roster {
 
     /// Tells every connection, those to come as well, to finish what it has begun and end.
     pub(crate) fn drain(&self) {
-        self.draining.set(true);
+        self.draining_since.set(Some(Instant::now()));
+        for member in self.members.borrow().iter().flatten() {
+            member.activity.drain();
+            member.wake();
+        }
+    }
+
+    /// Ends every connection, whatever it is doing.
+    pub(crate) fn cut(&self) {
+        self.is_cut.set(true);
+        self.cut.notify_waiters();
         for member in self.members.borrow().iter().flatten() {
             member.wake();
+        }
+    }
+
+    /// Waits until everything is cut off.
+    pub(super) async fn has_been_cut(&self) {
+        let cut = self.cut.notified();
+        if !self.is_cut.get() {
+            cut.await;
         }
     }
 
@@ -81,6 +116,16 @@ impl Roster {
             tokio::time::sleep(interval).await;
             let now = Instant::now();
             for member in self.members.borrow().iter().flatten() {
+                if let (Some(since), Phase::Idle(idle)) = (self.draining_since.get(), member.activity.phase())
+                    && since.max(idle) + LAST_CALL <= now
+                {
+                    member.last_call_over.set(true);
+                    // It has been told to end, and has not even said which frames it would send.
+                    if member.activity.is_fresh() && since.max(idle) + 3 * LAST_CALL <= now {
+                        member.is_over.set(true);
+                    }
+                    member.wake();
+                }
                 if member.activity.over_at(limits).is_some_and(|deadline| deadline <= now) {
                     member.is_over.set(true);
                     member.wake();
@@ -108,8 +153,21 @@ impl Place {
         self.member.is_over.get()
     }
 
+    /// The process is about to end, and this connection had the time to say what it wanted.
+    pub(super) fn had_last_call(&self) -> bool {
+        self.member.last_call_over.get() || self.is_cut()
+    }
+
     pub(super) fn is_draining(&self) -> bool {
-        self.roster.draining.get()
+        self.roster.draining_since.get().is_some()
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.roster.is_cut.get()
+    }
+
+    pub(super) fn roster(&self) -> &Rc<Roster> {
+        &self.roster
     }
 
     /// The task to wake when there is something to look at.
@@ -179,6 +237,33 @@ mod tests {
             activity.unblocked();
         });
         assert!(tokio::time::timeout(Duration::from_secs(3600), taking).await.is_err(), "it is served");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_last_call_is_for_those_who_are_silent() {
+        let (roster, silent, busy) = (Roster::new(), Activity::new(), Activity::new());
+        let (_serving, busy) = (busy.serve(true), roster.join(busy));
+        let silent = roster.join(silent);
+        assert!(silent.member.activity.is_fresh() && !busy.member.activity.is_fresh());
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let drained = Instant::now();
+        roster.drain();
+        assert!(busy.member.activity.is_draining() && !silent.had_last_call());
+        let over = poll_fn(|cx| {
+            silent.watch(cx.waker());
+            if silent.had_last_call() { Poll::Ready(()) } else { Poll::Pending }
+        });
+        let limits = limits();
+        tokio::select! {
+            () = over => {}
+            () = roster.look_after(&limits) => unreachable!("it goes on for good"),
+        }
+        assert!(drained.elapsed() >= LAST_CALL && drained.elapsed() <= LAST_CALL + 2 * RAREST);
+        assert!(!busy.had_last_call());
+        assert!(roster.join(Activity::new()).member.activity.is_draining());
+        roster.cut();
+        assert!(busy.had_last_call() && busy.is_cut());
+        roster.has_been_cut().await;
     }
 
     #[tokio::test]

@@ -9,6 +9,8 @@ use std::time::Duration;
 use hyper::rt::Executor;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::roster::Roster;
+
 tokio::task_local! {
     static CURRENT: Turn;
 }
@@ -43,10 +45,12 @@ impl Turn {
 }
 
 /// Runs the streams of one connection on the worker's thread.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct StreamExecutor {
     /// How long a client may take nothing.
     pub(super) patience: Duration,
+    /// Says when all streams are cut off.
+    pub(super) roster: Rc<Roster>,
 }
 
 impl<F> Executor<F> for StreamExecutor
@@ -56,7 +60,14 @@ where
     fn execute(&self, future: F) {
         let stream =
             Stream { serving: Box::pin(future), turn: Turn::default(), waiting: None, patience: self.patience };
-        tokio::task::spawn_local(stream);
+        let roster = Rc::clone(&self.roster);
+        tokio::task::spawn_local(async move {
+            tokio::select! {
+                biased;
+                () = stream => {}
+                () = roster.has_been_cut() => {}
+            }
+        });
     }
 }
 

@@ -11,6 +11,7 @@ mod others;
 mod reload;
 mod rotation;
 mod secrets;
+mod shutdown;
 mod slow_clients;
 mod statistics;
 mod store_faults;

@@ -1,10 +1,17 @@
 //! The end in order: not ready, accept on, drain, close; and at once when asked twice.
 
+mod connections;
+mod tunnels;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
+use http_body_util::{BodyExt as _, StreamBody};
 use rustix::process::Signal;
-use tokio::sync::Notify;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
 
 use crate::support::*;
 

@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::support::*;
@@ -88,16 +91,17 @@ async fn echoes(socket: &mut Socket, text: &str) -> bool {
     }
 }
 
-/// Waits until the other side has ended it.
-async fn ended(socket: &mut Socket) {
+/// Waits until the other side has ended it; its close frame, if there was one.
+async fn ended(socket: &mut Socket) -> Option<CloseFrame> {
     let end = async {
         while let Some(Ok(message)) = socket.next().await {
-            if message.is_close() {
-                return;
+            if let Message::Close(frame) = message {
+                return frame;
             }
         }
+        None
     };
-    within("the tunnel's end", end).await;
+    within("the tunnel's end", end).await
 }
 
 async fn tunnels(vestibule: &Vestibule, count: f64) {
@@ -231,6 +235,35 @@ async fn other_protocols_pass_and_http_in_another_dress_does_not() {
     }
 }
 
+/// An application that has said everything still gets what the client says.
+#[tokio::test]
+async fn one_direction_may_end_before_the_other() {
+    let (seen, mut was_seen) = mpsc::unbounded_channel();
+    let app = App::raw(move |mut wire, _| {
+        let seen = seen.clone();
+        async move {
+            if wire.request().await.is_some() {
+                wire.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: own\r\n\r\nall").await;
+                drop(wire.stream.shutdown().await);
+                seen.send(wire.rest().await).expect("it is read");
+            }
+        }
+    })
+    .await;
+    let open = "access: {rules: [{prefix: /open, allow: anyone}]}";
+    let vestibule = Setup::new().upstream(&app).config(open).start().await;
+    let mut wire = vestibule.client().wire().await;
+    wire.send("GET /open HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: own\r\n\r\n").await;
+    assert_eq!(wire.head().await.expect("an answer").status(), 101);
+    assert_eq!(wire.rest().await, b"all");
+    for word in ["one ", "two ", "three"] {
+        wire.send(word).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    within("the end", wire.stream.shutdown()).await.expect("an end");
+    assert_eq!(within("the end", was_seen.recv()).await.expect("a connection"), b"one two three");
+}
+
 /// Two tunnels of `admin` and `two`: after the change `admin`'s ends and `two`'s goes on.
 async fn ends_alone(change: impl AsyncFnOnce(&Vestibule, Value)) {
     let app = app().await;
@@ -244,7 +277,8 @@ async fn ends_alone(change: impl AsyncFnOnce(&Vestibule, Value)) {
     assert!(echoes(&mut revoked, "a").await && echoes(&mut stays, "b").await);
     let began = Instant::now();
     change(&vestibule, users).await;
-    ended(&mut revoked).await;
+    let close = ended(&mut revoked).await.expect("a close frame");
+    assert_eq!((u16::from(close.code), close.reason.as_str()), (1008, "access revoked"));
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert!(echoes(&mut stays, "c").await);
     tunnels(&vestibule, 1.0).await;

@@ -193,8 +193,8 @@ class Application(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, handler=None):
+        super().__init__(("127.0.0.1", 0), handler or Handler)
         self.gone = threading.Semaphore(0)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 

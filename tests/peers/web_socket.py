@@ -112,7 +112,10 @@ async def ends_with_the_right_to_it(proxy, token, application):
         except ConnectionClosed as closed:
             found = closed
         check(isinstance(found, ConnectionClosed), "the connection of a user who is disabled ends", found)
-        check(await application.ended() == 1006, "at the application too")
+        code = found.rcvd and (found.rcvd.code, found.rcvd.reason)
+        check(code == (1008, "access revoked"), "with a close code that says so", code)
+        code = await application.ended()
+        check(code == 1008, "at the application too", code)
     await refused(proxy, token, "and there is no other")
     await counted(proxy, 0, "none is counted any more")
 

@@ -212,9 +212,13 @@ impl Client {
         if tls.alpn_protocols.is_empty() {
             tls.alpn_protocols = vec![if self.http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
         }
-        let stream = self.tcp_stream().await?;
+        Self { tls, ..self.clone() }.tls_over(self.tcp_stream().await?).await
+    }
+
+    /// The handshake alone, on a connection that is open.
+    pub(crate) async fn tls_over(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from("localhost").expect("a DNS name");
-        within("a TLS handshake", TlsConnector::from(Arc::new(tls)).connect(name, stream)).await
+        within("a TLS handshake", TlsConnector::from(Arc::new(self.tls.clone())).connect(name, stream)).await
     }
 
     /// Without TLS.
