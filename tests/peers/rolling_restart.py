@@ -79,6 +79,8 @@ class Replica(Sidecar):
         file = self.directory / "config.yaml"
         config = json.loads(file.read_text())
         write(file, json.dumps({**config, "listen": f"127.0.0.1:{self.port}", "admin": self.admin_address}))
+        # The end of its predecessor's log would pass for its own beginning.
+        self._reader.join(EXIT_SECONDS)
         self._listening.clear()
         self._start()
 

@@ -116,7 +116,8 @@ class Sidecar:
         self._process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
         )
-        threading.Thread(target=self._read_log, daemon=True).start()
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
         deadline = time.monotonic() + START_SECONDS
         listening = self._listening.wait(START_SECONDS) and hasattr(self, "port")
         check(listening, f"{BINARY} serve listens", (self._process.poll(), self.log[-3:]), quiet=True)
