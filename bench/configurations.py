@@ -33,6 +33,7 @@ def vestibule_configuration(stage, work, port: int, directory: Path) -> Path:
                 "store": {"directory": {"users": str(users), "keys": str(keys)}},
                 "tokens": {"issuer": ISSUER, "algorithm": work.algorithm},
                 "access": {"rules": rules},
+                "limits": {"connections": work.connections},
                 "shutdown": {"delay": "0s", "grace": "0s"},
                 "log": {"access": work.log},
             }
@@ -99,7 +100,7 @@ worker_processes {work.workers}; daemon off; pid {directory}/nginx.pid; error_lo
 events {{ worker_connections 16384; }}
 http {{
   access_log {f"{directory}/log" if work.log else "off"};
-  keepalive_requests 1000000000; keepalive_timeout 120; http2_max_requests 1000000000; client_max_body_size 0;
+  keepalive_requests 1000000000; keepalive_timeout 120; client_max_body_size 0;
   client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; proxy_max_temp_file_size 0;
   upstream application {{ server 127.0.0.1:{address}; keepalive 128; keepalive_requests 1000000000; }}
   server {{

@@ -77,16 +77,16 @@ def _main(bench: Bench, found: dict[str, Cells]) -> str:
     rate = next((c.figures["rate"][0] for c in latency.values() if c.figures.get("rate")), 0)
     at = f" at {rate:,.0f}/s" if rate else ""
     lines = [
-        "| 1 KB, HTTP/1.1 | CPU µs per request | user | system | against HAProxy | requests/s | start | resident, idle "
+        "| 1 KB, HTTP/1.1 | CPU µs per request | user | system | against HAProxy | of the least | requests/s | start, CPU | resident, idle "
         f"| under load | per idle connection | CPU while idle | p50{at} | p99 |",
-        "| --- |" + " ---: |" * 12,
+        "| --- |" + " ---: |" * 13,
     ]
-    base = _value(keepalive.get(BASE))
+    base = keepalive.get(BASE)
     for peer in bench.peers:
         k, m, p = (cells.get(peer.name, Cell()) for cells in (keepalive, memory, latency))
         lines.append(
             f"| {peer.title} | {_spread(k)} | {_figure(k, 'user', '{:.1f}')} | {_figure(k, 'system', '{:.1f}')} "
-            f"| {_ratio(k, base)} | {_figure(k, 'rate', '{:,.0f}')} | {_figure(m, 'ready', '{:.0f} ms')} "
+            f"| {_ratio(k, base)} | {_least_ratio(k, base)} | {_figure(k, 'rate', '{:,.0f}')} | {_figure(m, 'ready_cpu', '{:.0f} ms')} "
             f"| {_megabytes(m, 'idle')} | {_megabytes(m, 'loaded')} | {_figure(m, 'connection', '{:.1f} KiB')} "
             f"| {_figure(m, 'idle_cpu', '{:.1f} ms/min')} | {_figure(p, 'p50', '{:.0f} µs')} | {_figure(p, 'p99', '{:.0f} µs')} |"
         )
@@ -101,11 +101,12 @@ def _others(peers: list[Peer], rows: list[tuple[Row, Cells]]) -> str:
         "| --- |" + " ---: |" * len(peers),
     ]
     for row, cells in rows:
-        base = _value(cells.get(BASE))
+        base = cells.get(BASE)
         shown = []
         for peer in peers:
             cell = cells.get(peer.name, Cell())
-            ratio = f" ({_ratio(cell, base)})" if base and cell.figures else ""
+            ratio = _ratio(cell, base)
+            ratio = "" if ratio == "–" else f" ({ratio})"
             shown.append(_figure(cell, "cpu", "{:.2f} s" if row.unit == "s" else "{:.1f} µs") + ratio)
         lines.append(f"| {row.title} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
@@ -157,9 +158,19 @@ def _spread(cell: Cell) -> str:
     return f"{median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
-def _ratio(cell: Cell, base: float) -> str:
-    value = _value(cell)
-    return f"{value / base:.2f}" if value and base else "–"
+def _ratio(cell: Cell, base: Cell | None) -> str:
+    """Against the base of the same turn, the median over all turns; neighbours disturb a turn, and both alike."""
+    if not _value(cell) or not _value(base):
+        return "–"
+    turns = [own / other for own, other in zip(cell.figures["cpu"], base.figures["cpu"])]
+    return f"{median(turns):.2f}"
+
+
+def _least_ratio(cell: Cell, base: Cell | None) -> str:
+    """The least of all turns against the base's least: what disturbs only ever adds."""
+    if not _value(cell) or not _value(base):
+        return "–"
+    return f"{min(cell.figures['cpu']) / min(base.figures['cpu']):.2f}"
 
 
 def _figure(cell: Cell, name: str, form: str) -> str:

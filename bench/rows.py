@@ -220,7 +220,7 @@ def memory(bench: Bench) -> Cells:
             for one in running:
                 cell = cells[peer.name]
                 try:
-                    cell.add(ready=one.ready * 1000, idle=measure.settled(one.pid))
+                    cell.add(ready=one.ready * 1000, ready_cpu=one.ready_cpu * 1000, idle=measure.settled(one.pid))
                     before, span = measure.on_cpu(one.pid), 4 if bench.quick else 15
                     time.sleep(span)
                     cell.add(idle_cpu=(measure.on_cpu(one.pid) - before) * 1000 * 60 / span)
