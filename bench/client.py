@@ -25,8 +25,10 @@ def context() -> ssl.SSLContext:
     return made
 
 
-def connect(port: int, tls: ssl.SSLContext, session: ssl.SSLSession | None = None) -> ssl.SSLSocket:
-    plain = socket.create_connection(("127.0.0.1", port), timeout=30)
+def connect(
+    port: int, tls: ssl.SSLContext, session: ssl.SSLSession | None = None, deadline: float = 30
+) -> ssl.SSLSocket:
+    plain = socket.create_connection(("127.0.0.1", port), timeout=deadline)
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return tls.wrap_socket(plain, server_hostname="localhost", session=session)
 
@@ -68,7 +70,7 @@ def answer(connection: ssl.SSLSocket, keep: int = 1 << 16) -> tuple[int, bytes, 
 
 def get(port: int, path: str, headers: dict[str, str]) -> tuple[int, str]:
     """One GET on a new connection: its status and the beginning of the body."""
-    with connect(port, context()) as connection:
+    with connect(port, context(), deadline=5) as connection:
         connection.sendall(request(path, {**headers, "Connection": "close"}))
         status, body, _ = answer(connection)
         return status, body.decode(errors="replace").strip()

@@ -12,7 +12,7 @@ import client
 import tools
 from configurations import envoy_bootstrap, haproxy_configuration, kubeconfig, nginx_configuration, vestibule_configuration
 from measure import on_cpu
-from stage import NotStarted, Stage, files, free_port, stop, wait_for
+from stage import NotStarted, Stage, files, free_port, stop, wait_for, why_ended
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,9 @@ class Peer:
                 status, said = client.get(running.port, "/who", running.headers())
             except (OSError, ssl.SSLError) as error:
                 status, said = 0, str(error)
+            # Where the port was taken, somebody else may have answered.
+            if running.process.poll() is not None:
+                raise NotStarted(why_ended(running.log, running.port))
             if status == 200:
                 break
             if time.monotonic() > end:

@@ -78,14 +78,14 @@ def in_turns(bench: Bench, work: Work, drive: Callable[[Running, float], Answers
     """CPU time of each peer for each answer, the peers taking turns; `scale` makes it the unit of the row."""
     cells: Cells = {}
     with fleet(bench, work, cells, **choice) as running:
-        for turn in range(-1, bench.repetitions):
+        # The first turn warms up, where there is time for it.
+        for turn in range(0 if bench.quick else -1, bench.repetitions):
             for one in running:
                 cell = cells[one.peer.name]
                 if cell.failed:
                     continue
                 try:
                     before = measure.cpu(one.pid)
-                    # The first turn warms up.
                     answers = drive(one, bench.seconds if turn >= 0 else 1)
                     used = measure.cpu(one.pid) - before
                 except Failed as error:

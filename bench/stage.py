@@ -37,10 +37,14 @@ class Stage:
         self._processes: list[subprocess.Popen] = []
         self._keys: dict[str, Key] = {}
         self._tokens: dict[str, str] = {}
-        self._certificate()
-        self.sink_port = _sink()
-        self.http_port, self.h2c_port = free_port(), free_port()
-        self._application()
+        try:
+            self._certificate()
+            self.sink_port = _sink()
+            self.http_port, self.h2c_port = free_port(), free_port()
+            self._application()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         for process in self._processes:
