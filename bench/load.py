@@ -43,7 +43,7 @@ end
 
 def wrk(port: int, path: str, headers: dict[str, str], seconds: float, connections: int = 32, script: Path | None = None,
         arguments: tuple[str, ...] = (), timeout: str = "10s") -> Answers:
-    """HTTP/1.1, keep-alive, as fast as it goes.
+    """HTTP/1.1, keep-alive, as fast as it goes. wrk takes 3xx for good.
 
     Raises Failed.
     """
