@@ -232,7 +232,7 @@ class Clients:
                 except Exception as error:  # Whatever it is, it is a failure.
                     self.counts.fail(what, repr(error))
 
-        self.threads += [threading.Thread(target=run, daemon=True) for _ in range(threads)]
+        self.threads += [threading.Thread(target=run, name=what, daemon=True) for _ in range(threads)]
 
     def __enter__(self):
         for thread in self.threads:
@@ -242,6 +242,8 @@ class Clients:
         self.over.set()
         for thread in self.threads:
             thread.join(30)
+        stuck = [thread.name for thread in self.threads if thread.is_alive()]
+        check(error[0] or not stuck, "every client has come to its end", stuck, quiet=True)
 
 
 def rolling(counts, application):
