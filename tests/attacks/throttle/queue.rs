@@ -86,13 +86,19 @@ async fn a_flood_from_one_source_waits_for_itself() {
     assert!(most <= SOON, "{most}");
 }
 
-#[tokio::test]
-async fn the_greediest_gives_way_and_who_lately_logged_in_goes_first() {
-    let _alone = alone().await;
+/// Somebody has lately logged in from 198.51.100.1.
+async fn one_thread_and_a_guest() -> (Vestibule, Connection) {
     let vestibule = one_thread().await;
     let connection = vestibule.client().http2().connect().await;
     let call = login_from("198.51.100.1", "admin", "admin-password");
     assert_eq!(connection.another().send(call).await.status, 200);
+    (vestibule, connection)
+}
+
+#[tokio::test]
+async fn the_greediest_gives_way_and_who_lately_logged_in_goes_first() {
+    let _alone = alone().await;
+    let (vestibule, connection) = one_thread_and_a_guest().await;
 
     // One source holds ten of the places, 54 sources hold one each; the hashing thread is busy with another.
     let order = Order::default();
@@ -127,10 +133,7 @@ async fn the_greediest_gives_way_and_who_lately_logged_in_goes_first() {
 #[tokio::test]
 async fn a_queue_full_of_strangers_has_a_place_for_one_that_lately_logged_in() {
     let _alone = alone().await;
-    let vestibule = one_thread().await;
-    let connection = vestibule.client().http2().connect().await;
-    let call = login_from("198.51.100.1", "admin", "admin-password");
-    assert_eq!(connection.another().send(call).await.status, 200);
+    let (_vestibule, connection) = one_thread_and_a_guest().await;
     let order = Order::default();
     // More sources than there are places, one attempt each: none holds more than another.
     for number in 0..QUEUE + 40 {
