@@ -11,7 +11,6 @@ use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Instant;
 
 use super::peer::Peer;
 use super::reply::Reply;
@@ -29,7 +28,6 @@ const CLIENT_LEFT: u16 = 499;
 pub(crate) struct Exchange {
     peer: Rc<Peer>,
     serving: ServingGuard,
-    started: Instant,
     method: Method,
     uri: Uri,
     version: Version,
@@ -60,7 +58,6 @@ impl Exchange {
         Box::new(Self {
             peer: Rc::clone(peer),
             serving: peer.activity.serve(request.body().is_end_stream()),
-            started: Instant::now(),
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
@@ -137,7 +134,7 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let worker = &self.peer.worker;
-        let took = self.started.elapsed();
+        let took = self.serving.began().elapsed();
         let status = self.status.unwrap_or(CLIENT_LEFT);
         worker.metrics.request(self.outcome, status, took);
         if worker.log.access_enabled() {

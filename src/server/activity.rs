@@ -232,6 +232,11 @@ pub(crate) struct ServingGuard {
 }
 
 impl ServingGuard {
+    /// When the head was complete.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
     /// The answer has begun.
     pub(crate) fn answered(&mut self) {
         self.answered = true;
