@@ -33,6 +33,14 @@ async fn app() -> (App, Arc<Notify>) {
     (app.await, go)
 }
 
+/// The application, what lets it answer slow requests, and the process before it, with this configuration of `shutdown`.
+async fn serving(shutdown: &str) -> (App, Arc<Notify>, Vestibule) {
+    let (app, go) = app().await;
+    let setup = Setup::new().upstream(&app).config(OPEN).config(&format!("shutdown: {shutdown}"));
+    let vestibule = setup.start().await;
+    (app, go, vestibule)
+}
+
 async fn in_flight(vestibule: &Vestibule, count: f64) {
     eventually("requests at the application", async || {
         (vestibule.metrics().await.value("vestibule_requests_in_flight") == count).then_some(())
@@ -42,9 +50,7 @@ async fn in_flight(vestibule: &Vestibule, count: f64) {
 
 #[tokio::test]
 async fn not_ready_at_once_but_served_for_the_delay() {
-    let (app, _) = app().await;
-    let setup = Setup::new().upstream(&app).config(OPEN);
-    let mut vestibule = setup.config("shutdown: {delay: 1500ms, grace: 5s}").start().await;
+    let (_app, _, mut vestibule) = serving("{delay: 1500ms, grace: 5s}").await;
     let mut kept = vestibule.client().connect().await;
     assert_eq!(kept.send(get("/open")).await.status, 200);
     let began = Instant::now();
@@ -67,9 +73,7 @@ async fn not_ready_at_once_but_served_for_the_delay() {
 
 #[tokio::test]
 async fn what_has_begun_is_finished() {
-    let (app, go) = app().await;
-    let setup = Setup::new().upstream(&app).config(OPEN);
-    let mut vestibule = setup.config("shutdown: {delay: 0s, grace: 20s}").start().await;
+    let (_app, go, mut vestibule) = serving("{delay: 0s, grace: 20s}").await;
     let mut wire = vestibule.client().wire().await;
     wire.send("GET /open/slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let mut frames = Frames::connect(&vestibule.client()).await;
@@ -101,9 +105,7 @@ async fn what_has_begun_is_finished() {
 
 #[tokio::test]
 async fn the_grace_has_an_end() {
-    let (app, _go) = app().await;
-    let setup = Setup::new().upstream(&app).config(OPEN);
-    let mut vestibule = setup.config("shutdown: {delay: 0s, grace: 1s}").start().await;
+    let (_app, _go, mut vestibule) = serving("{delay: 0s, grace: 1s}").await;
     let mut wire = vestibule.client().wire().await;
     wire.send("GET /open/slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
     in_flight(&vestibule, 1.0).await;
@@ -118,9 +120,7 @@ async fn the_grace_has_an_end() {
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
     for (first, second) in [(Signal::TERM, Signal::TERM), (Signal::INT, Signal::TERM), (Signal::TERM, Signal::INT)] {
-        let (app, _go) = app().await;
-        let setup = Setup::new().upstream(&app).config(OPEN);
-        let mut vestibule = setup.config("shutdown: {delay: 30s, grace: 30s}").start().await;
+        let (_app, _go, mut vestibule) = serving("{delay: 30s, grace: 30s}").await;
         let mut wire = vestibule.client().wire().await;
         wire.send("GET /open/slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
         in_flight(&vestibule, 1.0).await;
@@ -135,9 +135,7 @@ async fn a_second_signal_ends_it_at_once() {
 
 #[tokio::test]
 async fn a_second_signal_while_draining_ends_it_at_once() {
-    let (app, _go) = app().await;
-    let setup = Setup::new().upstream(&app).config(OPEN);
-    let mut vestibule = setup.config("shutdown: {delay: 0s, grace: 30s}").start().await;
+    let (_app, _go, mut vestibule) = serving("{delay: 0s, grace: 30s}").await;
     let mut wire = vestibule.client().wire().await;
     wire.send("GET /open/slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
     in_flight(&vestibule, 1.0).await;
@@ -152,9 +150,7 @@ async fn a_second_signal_while_draining_ends_it_at_once() {
 /// A keep-alive connection that asks for one thing after another is told to close with its next answer.
 #[tokio::test]
 async fn a_busy_keep_alive_connection_is_closed_between_requests() {
-    let (app, _) = app().await;
-    let setup = Setup::new().upstream(&app).config(OPEN);
-    let mut vestibule = setup.config("shutdown: {delay: 0s, grace: 10s}").start().await;
+    let (_app, _, mut vestibule) = serving("{delay: 0s, grace: 10s}").await;
     let mut wire = vestibule.client().wire().await;
     let asking = tokio::spawn(async move {
         for asked in 0.. {

@@ -20,9 +20,7 @@ async fn witness(vestibule: &Vestibule) -> Frames {
 
 #[tokio::test]
 async fn a_request_that_comes_while_it_drains_is_answered_as_the_last() {
-    let (app, _) = app().await;
-    let setup = Setup::new().upstream(&app).config(OPEN);
-    let mut vestibule = setup.config("shutdown: {delay: 0s, grace: 20s}").start().await;
+    let (_app, _, mut vestibule) = serving("{delay: 0s, grace: 20s}").await;
     let mut witness = witness(&vestibule).await;
     let (mut used, mut fresh) = (vestibule.client().wire().await, vestibule.client().wire().await);
     assert_eq!(asked(&mut used).await, (200, false));
@@ -37,9 +35,7 @@ async fn a_request_that_comes_while_it_drains_is_answered_as_the_last() {
 
 #[tokio::test]
 async fn silent_connections_do_not_use_up_the_grace() {
-    let (app, _) = app().await;
-    let setup = Setup::new().upstream(&app).config(OPEN);
-    let mut vestibule = setup.config("shutdown: {delay: 0s, grace: 60s}").start().await;
+    let (_app, _, mut vestibule) = serving("{delay: 0s, grace: 60s}").await;
     let mut used = vestibule.client().wire().await;
     assert_eq!(asked(&mut used).await, (200, false));
     let mut fresh = [vestibule.client().wire().await, vestibule.client().http2().wire().await];
@@ -92,9 +88,7 @@ async fn what_waits_in_the_backlog_is_served() {
 /// Streams that are opened before the client can know of the end are served (RFC 9113, section 6.8).
 #[tokio::test]
 async fn http2_is_told_twice() {
-    let (app, _) = app().await;
-    let setup = Setup::new().upstream(&app).config(OPEN);
-    let mut vestibule = setup.config("shutdown: {delay: 0s, grace: 20s}").start().await;
+    let (_app, _, mut vestibule) = serving("{delay: 0s, grace: 20s}").await;
     let mut frames = witness(&vestibule).await;
     vestibule.signal(Signal::TERM);
     let first = frames.next_of(GOAWAY).await.expect("GOAWAY");
