@@ -19,7 +19,7 @@ async fn accepting_waits_where_descriptors_run_out_and_goes_on_afterwards() {
     let mut early = vestibule.client().connect().await;
     assert_eq!(early.send(get("/").bearer(&token)).await.status, 200);
 
-    vestibule.limit_open_files(vestibule.open_files() + 4);
+    vestibule.limit_open_files(vestibule.open_files().await + 4);
     let mut others = Vec::new();
     for _ in 0..TOO_MANY {
         others.push(vestibule.client().tcp_stream().await.expect("the backlog has room"));

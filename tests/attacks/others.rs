@@ -49,7 +49,7 @@ impl Processes {
         // What the first requests need for good is not the attack's.
         this.round().await;
         this.rounds.clear();
-        let (resident, files, cpu) = (this.attacked.resident(), this.attacked.open_files(), this.attacked.cpu());
+        let (resident, files, cpu) = (this.attacked.resident(), this.attacked.open_files().await, this.attacked.cpu());
         this.before = Before { resident, files, cpu };
         this
     }
@@ -125,7 +125,7 @@ impl Processes {
         .await;
         // Connections to the application stay for the next requests.
         eventually("descriptors come back", async || {
-            (self.attacked.open_files() <= self.before.files + 64).then_some(())
+            (self.attacked.open_files().await <= self.before.files + 64).then_some(())
         })
         .await;
         assert_eq!(self.quiet.events("panic").len() + self.attacked.events("panic").len(), 0);
