@@ -4,6 +4,7 @@ pub mod directory;
 pub mod file_read;
 pub mod file_watch;
 pub mod keys_document;
+pub mod kubernetes;
 pub mod read_error;
 pub mod tls_material;
 pub mod users_document;
