@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use super::alone;
 use super::figures::{figure, long};
-use super::others::Processes;
+use super::others::{Processes, least_rounds};
 use crate::support::{App, Client, Listening, Wire, eventually, full};
 
 const PIECE: usize = 64 * 1024;
@@ -89,7 +89,7 @@ async fn endure(
     let arrived = began.elapsed();
     let each = processes.growth() / count as u64;
     let most = processes.connections().await;
-    for _ in 0..5 {
+    for _ in 0..least_rounds().max(5) {
         processes.round().await;
     }
     let each = each.max(processes.growth() / count as u64);
