@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::figures::{figure, long};
-use crate::support::{App, Client, Connection, Setup, Vestibule, eventually, get};
+use crate::support::{App, Client, Connection, Setup, Vestibule, eventually, eventually_after, get};
 
 /// Requests of a round, to each process.
 const ROUND: usize = 150;
@@ -115,10 +115,11 @@ impl Processes {
         (self.attacked.metrics().await.value("vestibule_connections") as usize).saturating_sub(CONNECTIONS)
     }
 
-    /// Waits until nothing is left in the process: connections, requests, descriptors.
-    pub(crate) async fn nothing_is_left(mut self) {
+    /// Waits until nothing is left in the process, for which the attackers have this long: connections, requests,
+    /// descriptors.
+    pub(crate) async fn nothing_is_left(mut self, after: Duration) {
         self.to_attacked.clear();
-        eventually("nothing is left of the attack", async || {
+        eventually_after(after, "nothing is left of the attack", async || {
             let metrics = self.attacked.metrics().await;
             let left = metrics.value("vestibule_requests_in_flight") + metrics.value("vestibule_connections");
             (left == 0.0).then_some(())

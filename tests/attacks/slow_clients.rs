@@ -104,7 +104,8 @@ async fn endure(
     );
     assert!(most >= count * 9 / 10 || arrived > allowed() / 2, "{most} of {count} are there at once");
     assert!(each <= most_each, "{each} bytes for each");
-    processes.nothing_is_left().await;
+    // A body has as long again when its last byte has come.
+    processes.nothing_is_left(2 * allowed()).await;
     figure(
         &format!("{count} clients {what}: all gone"),
         format!("{:.1} s after the first came", began.elapsed().as_secs_f64()),
