@@ -23,6 +23,8 @@ mod server;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+#[cfg(test)]
+mod unprintable;
 
 /// Runs the command line that the process was started with.
 pub fn main() -> std::process::ExitCode {

@@ -68,13 +68,19 @@ impl Follow {
         let mut seen = None;
         loop {
             let reading = Arc::clone(&read);
-            let Ok(Read { version, made }) = tokio::task::spawn_blocking(move || reading()).await else { return };
-            if seen.as_ref() != Some(&version) {
-                seen = Some(version);
-                match made {
-                    Ok(made) => take(&self, made),
-                    Err(error) => self.refused(&error),
+            match tokio::task::spawn_blocking(move || reading()).await {
+                Ok(Read { version, made }) => {
+                    if seen.as_ref() != Some(&version) {
+                        seen = Some(version);
+                        match made {
+                            Ok(made) => take(&self, made),
+                            Err(error) => self.refused(&error),
+                        }
+                    }
                 }
+                // Its hook has logged where; the next version may be a better one.
+                Err(error) if error.is_panic() => self.refused("reading it panicked; this is a bug, please report it"),
+                Err(_) => return,
             }
             watch.changed().await;
         }

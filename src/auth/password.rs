@@ -82,6 +82,29 @@ impl fmt::Display for UnusableHash {
 
 impl std::error::Error for UnusableHash {}
 
+/// What argon2id works in: at most `MAX_MEMORY_KIB`, had when it is first needed. Whoever checks one password after
+/// another keeps it: fresh memory costs a page fault for every 4 KiB, and giving it back stops every thread for a moment.
+#[derive(Default)]
+pub struct HashMemory(Vec<argon2::Block>);
+
+impl HashMemory {
+    /// `None` where the memory cannot be had. What an earlier hash has left in it is overwritten before it is read.
+    fn blocks(&mut self, count: usize) -> Option<&mut [argon2::Block]> {
+        if self.0.len() < count {
+            self.0 = Vec::new();
+            self.0.try_reserve_exact(count).ok()?;
+            self.0.resize(count, argon2::Block::new());
+        }
+        Some(&mut self.0[..count])
+    }
+}
+
+impl fmt::Debug for HashMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HashMemory(..)")
+    }
+}
+
 /// One stored hash, ready to be checked against. Unprintable.
 #[derive(Clone)]
 pub struct PasswordHash {
@@ -142,11 +165,17 @@ impl PasswordHash {
     /// (others end it there), and costs the same.
     #[must_use]
     pub fn verify(&self, password: &[u8]) -> bool {
+        self.verify_in(&mut HashMemory::default(), password)
+    }
+
+    /// As `verify`, in memory that may have served other hashes.
+    #[must_use]
+    pub fn verify_in(&self, memory: &mut HashMemory, password: &[u8]) -> bool {
         match &self.scheme {
             Scheme::Argon2id { salt_len, salt_and_output, .. } => {
                 let (salt, stored) = salt_and_output.split_at(usize::from(*salt_len));
                 let mut output = vec![0; stored.len()];
-                let computed = argon2id(self.work(), password, salt, &mut output);
+                let computed = argon2id(self.work(), memory, password, salt, &mut output);
                 computed & bool::from(output.ct_eq(stored))
             }
             Scheme::Bcrypt { cost, salt, output } => {
@@ -191,19 +220,24 @@ pub fn hash(password: &[u8]) -> String {
     let mut salt = [0; SALT_BYTES];
     fill_random(&mut salt);
     let mut output = [0; ARGON2_OUTPUT_BYTES];
-    let computed = argon2id(DEFAULT_WORK, password, &salt, &mut output);
+    let computed = argon2id(DEFAULT_WORK, &mut HashMemory::default(), password, &salt, &mut output);
     assert!(computed, "19 MiB of memory can be had");
     phc::format(DEFAULT_WORK, &salt, &output)
 }
 
 /// False where the memory cannot be had; then nothing has been computed and no password is right.
-fn argon2id(work: Work, password: &[u8], salt: &[u8], output: &mut [u8]) -> bool {
+fn argon2id(work: Work, memory: &mut HashMemory, password: &[u8], salt: &[u8], output: &mut [u8]) -> bool {
     let Work::Argon2id { memory_kib, passes, lanes } = work else {
         return false;
     };
-    argon2::Params::new(memory_kib, passes, lanes, Some(output.len()))
-        .map(|params| argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params))
-        .and_then(|argon2| argon2.hash_password_into(password, salt, output))
+    let Ok(params) = argon2::Params::new(memory_kib, passes, lanes, Some(output.len())) else {
+        return false;
+    };
+    let Some(blocks) = memory.blocks(params.block_count()) else {
+        return false;
+    };
+    argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params)
+        .hash_password_into_with_memory(password, salt, output, blocks)
         .is_ok()
 }
 
@@ -236,6 +270,17 @@ pub(crate) mod tests {
                 assert!(!hash.verify(wrong), "{text} {wrong:?}");
             }
         }
+    }
+
+    #[test]
+    fn memory_that_served_another_hash_changes_no_answer() {
+        let hashes = [ARGON2, BCRYPT_4, &hash(b"password"), ARGON2].map(|text| PasswordHash::parse(text).unwrap());
+        let mut memory = HashMemory::default();
+        for hash in &hashes {
+            assert!(!hash.verify_in(&mut memory, b"wrong"));
+            assert!(hash.verify_in(&mut memory, b"password"));
+        }
+        assert_eq!(memory.0.len(), 19_456);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(super) fn add(command: Command, settings: &[Flag]) -> Command {
     );
     settings.iter().fold(command, |command, (option, value, key)| {
         let setting = setting(key).expect("the lists above name settings");
-        // The long name is what errors about the value call it.
+        // The name that `serve` knows it by does as well.
         command.arg(
             Arg::new(setting.key)
                 .long(*option)
@@ -56,11 +56,19 @@ pub(super) fn load(arguments: &ArgMatches) -> Result<Config, Failure> {
             setting("store.directory.users").map(|s| (s, "users".to_owned())).into_iter().chain(given),
         ),
     };
-    let loaded = loaded.map_err(Failure::usage)?;
+    let loaded = loaded.map_err(|error| Failure::usage(with_own_names(error.to_string())))?;
     for warning in &loaded.warnings {
         output::warn(warning);
     }
     Ok(loaded.config)
+}
+
+/// Errors name an option as it is named here.
+fn with_own_names(error: String) -> String {
+    KEYS.iter().chain(TOKENS).fold(error, |error, (option, _, key)| match setting(key) {
+        Some(setting) => error.replace(&format!("--{}", setting.flag()), &format!("--{option}")),
+        None => error,
+    })
 }
 
 #[cfg(test)]
@@ -103,6 +111,11 @@ mod tests {
         ] {
             let error = policy(&[option]).expect_err("a bad value");
             assert!(error.contains(setting) && !error.contains('\n'), "{option}: {error}");
+            let name = option.split('=').next().expect("an option");
+            assert!(
+                error.contains(&format!("{name}: ")) && !error.contains("--tokens") && !error.contains("--keys"),
+                "{error}"
+            );
         }
     }
 }

@@ -149,7 +149,14 @@ fn inspect(target: &Target, config: &Config, format: Format) -> Result<u8, Failu
     }
     match reason {
         None => Ok(0),
-        Some(reason) => Err(Failure::run_time(format_args!("the token is refused: {reason}"))),
+        Some(reason) => {
+            let mend = match reason {
+                "malformed" => "pipe in the whole of it, three parts with dots between them",
+                "user_inactive" => "`users enable` or `users add` lets its user in",
+                _ => "log in for a new one, or mint one with `token issue`",
+            };
+            Err(Failure::run_time(format_args!("the token is refused: {reason}: {mend}")))
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! The bearer token in a request's headers (RFC 6750, section 2.1).
 
+use std::fmt;
+
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-/// What the `Authorization` header holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the `Authorization` header holds. A token cannot be printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Credentials<'a> {
     /// None, or of a scheme that carries no token.
     None,
@@ -12,6 +14,16 @@ pub(crate) enum Credentials<'a> {
     Token(&'a str),
     /// More than one header: which counts is anybody's guess.
     Several,
+}
+
+impl fmt::Debug for Credentials<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Token(_) => "Token(..)",
+            Self::Several => "Several",
+        })
+    }
 }
 
 /// Reads `Bearer <token>` or `JWT <token>`, the scheme in any case.

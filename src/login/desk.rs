@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use super::hashing::Hashing;
-use crate::auth::password::Password;
+use crate::auth::password::{HashMemory, Password, PasswordHash};
 use crate::auth::throttle::{
     AttemptDigest, AttemptId, Decision, Outcome, Policy, Source, Throttle, Ticket, Woken, retry_after_seconds,
 };
@@ -89,6 +89,20 @@ impl Desk {
         queue: usize,
         trust: watch::Receiver<Arc<Trust>>,
     ) -> io::Result<Arc<Self>> {
+        Self::start_with(policy, threads, queue, move |memory, name, password| {
+            let users = Arc::clone(&trust.borrow().users);
+            let mut verify = |hash: &PasswordHash, password: &[u8]| hash.verify_in(memory, password);
+            users.check_with(name, password, epoch(), &mut verify)
+        })
+    }
+
+    /// `check` says what comes of a name and a password.
+    fn start_with(
+        policy: Policy,
+        threads: usize,
+        queue: usize,
+        check: impl Fn(&mut HashMemory, &[u8], &[u8]) -> PasswordCheck + Clone + Send + 'static,
+    ) -> io::Result<Arc<Self>> {
         let digest = AttemptDigest::generate().map_err(|_| io::Error::other("the system has no random bytes"))?;
         let desk = Arc::new(Self {
             started: Instant::now(),
@@ -98,10 +112,9 @@ impl Desk {
         });
         // The desk owns the queue that the threads wait at: it must not be kept alive by them.
         let weak = Arc::downgrade(&desk);
-        desk.hashing.spawn(threads, move |job: Job| {
-            let users = Arc::clone(&trust.borrow().users);
+        desk.hashing.spawn(threads, move |memory: &mut HashMemory, job: Job| {
             let Attempt { name, password, .. } = &job.attempt;
-            let check = || users.check_password(name, password.as_bytes(), epoch());
+            let check = || check(memory, name, password.as_bytes());
             // A panic is reported by its hook; the ticket must come back, and nobody gets in.
             let check = catch_unwind(AssertUnwindSafe(check)).unwrap_or(PasswordCheck::Denied);
             if let Some(desk) = weak.upgrade() {
@@ -345,6 +358,29 @@ mod tests {
             assert!(matches!(one.await.expect("no panic"), Verdict::Overloaded { .. }));
         }
     }
+
+    #[tokio::test]
+    async fn a_check_that_panics_lets_nobody_in_and_the_next_one_is_made() {
+        let check = |_: &mut HashMemory, name: &[u8], _: &[u8]| {
+            assert!(name != b"clumsy", "a check's own affair");
+            PasswordCheck::Expired
+        };
+        let desk = Desk::start_with(Policy::default(), 1, 10, check).expect("a thread");
+        // More than there are threads, each with another who waits behind it.
+        for source in 1..4 {
+            let both = [attempt(&desk, "clumsy", 0, source), attempt(&desk, "clumsy", 1, source)];
+            let [first, second] = both.map(|one| async { one.await.expect("no panic of its own") });
+            let (first, second) = tokio::join!(first, second);
+            assert!(matches!(first, Verdict::Denied), "{first:?}");
+            assert!(matches!(second, Verdict::Throttled { .. }), "it counts as a failure: {second:?}");
+        }
+        let next = attempt(&desk, "careful", 0, 1).await.expect("no panic");
+        assert!(matches!(next, Verdict::Expired), "{next:?}");
+        assert_eq!(desk.entries(), 3);
+        let state = desk.lock();
+        assert!(state.answers.is_empty() && state.queued.is_empty() && state.followers.is_empty());
+    }
+
     #[tokio::test]
     async fn those_that_share_a_hash_and_leave_do_not_add_up() {
         let desk = idle_desk(2);

@@ -28,6 +28,10 @@ impl<T> FairQueue<T> {
         Self { capacity, len: 0, favoured: VecDeque::new(), others: VecDeque::new(), favours: 0 }
     }
 
+    pub(super) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Takes an item in. When the queue is full, the newest item of the source that holds most is given back: this
     /// one, where its own source does. Of sources that hold as much, one that is not favoured gives way.
     pub(super) fn push(&mut self, source: Source, favoured: bool, item: T) -> Option<T> {

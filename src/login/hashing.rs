@@ -3,12 +3,16 @@
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use super::fair_queue::FairQueue;
 use crate::auth::throttle::Source;
 
 /// How much nicer than request threads the hashing threads are (setpriority(2); on Linux a thread's own affair).
-const NICE: i32 = 10;
+const NICE: i32 = 19;
+
+/// A thread that has had nothing to do for so long gives its memory back.
+const MEMORY_KEPT: Duration = Duration::from_secs(2);
 
 /// A queue of jobs and the threads that do them.
 pub(super) struct Hashing<J> {
@@ -32,16 +36,21 @@ impl<J: Send + 'static> Hashing<J> {
         Self { shared: Arc::new(Shared { queue: Mutex::new(state), ready: Condvar::new() }) }
     }
 
-    /// Starts the threads; each takes a job and does it, until the queue is dropped.
-    pub(super) fn spawn(&self, threads: usize, work: impl Fn(J) + Clone + Send + 'static) -> io::Result<()> {
+    /// Starts the threads; each takes a job and does it, until the queue is dropped. `M` is what a thread works in,
+    /// kept from one job to the next.
+    pub(super) fn spawn<M: Default>(
+        &self,
+        threads: usize,
+        work: impl Fn(&mut M, J) + Clone + Send + 'static,
+    ) -> io::Result<()> {
         for number in 0..threads {
             let shared = Arc::clone(&self.shared);
             let work = work.clone();
             thread::Builder::new().name(format!("hashing-{number}")).spawn(move || {
-                // Without the lower priority it works all the same.
-                let _ = rustix::process::nice(NICE);
-                while let Some(job) = shared.next() {
-                    work(job);
+                give_way();
+                let mut memory = M::default();
+                while let Some(job) = shared.next(|| memory = M::default()) {
+                    work(&mut memory, job);
                 }
             })?;
         }
@@ -61,6 +70,23 @@ impl<J: Send + 'static> Hashing<J> {
     }
 }
 
+/// Has this thread run where no other wants to. Niceness alone is not enough: Linux lets a thread that was given a CPU
+/// keep it for a slice of some milliseconds, however nice it is, and takes it away at once from the idle class alone
+/// (sched(7), `SCHED_IDLE`). Where that is denied, niceness is what is left; without either it works all the same.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    {
+        use thread_priority::{
+            NormalThreadSchedulePolicy::Idle, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
+            thread_native_id,
+        };
+
+        let idle = ThreadSchedulePolicy::Normal(Idle);
+        drop(set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle));
+    }
+    let _ = rustix::process::nice(NICE);
+}
+
 impl<J> Drop for Hashing<J> {
     fn drop(&mut self) {
         self.shared.lock().closed = true;
@@ -74,16 +100,17 @@ impl<J> Shared<J> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next(&self) -> Option<J> {
-        let mut state = self.lock();
-        loop {
-            if state.closed {
-                return None;
-            }
-            if let Some(job) = state.jobs.pop() {
-                return Some(job);
-            }
-            state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+    /// The next job, waited for. Calls `idle` once where it takes longer than `MEMORY_KEPT`.
+    fn next(&self, idle: impl FnOnce()) -> Option<J> {
+        let state = self.lock();
+        let waiting = |state: &mut State<J>| !state.closed && state.jobs.is_empty();
+        let (mut state, waited) =
+            self.ready.wait_timeout_while(state, MEMORY_KEPT, waiting).unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            drop(state);
+            idle();
+            state = self.ready.wait_while(self.lock(), waiting).unwrap_or_else(PoisonError::into_inner);
         }
+        if state.closed { None } else { state.jobs.pop() }
     }
 }

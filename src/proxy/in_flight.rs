@@ -86,3 +86,36 @@ impl Drop for Waiting<'_> {
         self.0.fetch_sub(1, Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_gives_its_place_and_its_turn_back() {
+        let metrics = Arc::new(Metrics::new());
+        let in_flight = InFlight::new(Arc::clone(&metrics), Some(1), 1, Duration::from_secs(60));
+        for _ in 0..3 {
+            let one = in_flight.clone();
+            let clumsy = tokio::spawn(async move {
+                let _place = one.enter().await.expect("a place");
+                tokio::task::yield_now().await;
+                panic!("a request's own affair");
+            });
+            assert!(clumsy.await.is_err());
+        }
+        let place = in_flight.enter().await.expect("the place is free again");
+        let waiting = tokio::spawn({
+            let one = in_flight.clone();
+            async move { drop(one.enter().await) }
+        });
+        tokio::task::yield_now().await;
+        assert_eq!(in_flight.enter().await.err(), Some(Overloaded), "the queue holds one");
+        waiting.abort();
+        assert!(waiting.await.is_err());
+        assert!(metrics.render().1.contains("\nvestibule_requests_in_flight 1\n"), "{}", metrics.render().1);
+        drop(place);
+        assert!(in_flight.enter().await.is_ok());
+        assert!(metrics.render().1.contains("\nvestibule_requests_in_flight 0\n"), "{}", metrics.render().1);
+    }
+}

@@ -192,10 +192,16 @@ fn is_of_one_socket(error: &io::Error) -> bool {
     )
 }
 
+/// Bytes that the system takes for a client beyond those that are on their way. What one takes that reads nothing is
+/// charged to the pod, and all that do together can leave the node's other connections without buffers.
+const UNSENT: u32 = 256 * 1024;
+
 fn prepare(stream: &TcpStream) {
     // Neither is worth a connection: without them it is slower, or noticed dead later.
     drop(stream.set_nodelay(true));
     let keepalive =
         socket2::TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
     drop(socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive));
+    #[cfg(target_os = "linux")]
+    drop(socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT));
 }

@@ -100,8 +100,13 @@ impl KeyFeed {
                 () = tokio::time::sleep_until(turn.unwrap_or(look).min(look)) => false,
             };
             let its_turn = turn.is_some_and(|turn| turn <= Instant::now());
-            let Ok(feed) = blocking(self, if its_turn { Self::write } else { Self::read }).await else { return };
+            let report = self.report.clone();
+            let work = if its_turn { Self::write } else { Self::read };
+            let Some((feed, done)) = report.blocking(self, work).await else { return };
             self = feed;
+            if !done {
+                self.pause_longer();
+            }
             if asked {
                 self.asked.done();
             }
@@ -173,10 +178,10 @@ impl KeyFeed {
             Err(error @ ReplaceError::Conflict { .. }) => (RotationResult::Conflict, Some(error)),
             Err(error) => (RotationResult::Error, Some(error)),
         };
-        self.pause = match result {
-            RotationResult::Error => (self.pause * 2).clamp(SHORTEST_PAUSE, AT_LEAST),
-            RotationResult::Ok | RotationResult::Conflict => Duration::ZERO,
-        };
+        match result {
+            RotationResult::Error => self.pause_longer(),
+            RotationResult::Ok | RotationResult::Conflict => self.pause = Duration::ZERO,
+        }
         self.report.metrics.key_rotation(result);
         match result {
             RotationResult::Ok => {}
@@ -198,6 +203,10 @@ impl KeyFeed {
             .field("error", error.map(|error| error.to_string()))
             .emit();
         self.read();
+    }
+
+    fn pause_longer(&mut self) {
+        self.pause = (self.pause * 2).clamp(SHORTEST_PAUSE, AT_LEAST);
     }
 
     /// A key that is gone before its end was revoked, and its tokens with it.
@@ -242,14 +251,6 @@ fn reason(reason: Reason) -> &'static str {
         Reason::RotationDue => "rotation_due",
         Reason::Requested => "requested",
     }
-}
-
-async fn blocking(mut feed: KeyFeed, work: fn(&mut KeyFeed)) -> Result<KeyFeed, tokio::task::JoinError> {
-    tokio::task::spawn_blocking(move || {
-        work(&mut feed);
-        feed
-    })
-    .await
 }
 
 /// A number below `bound`; 0 where the system has no random bytes, which delays nobody.

@@ -1,5 +1,6 @@
 //! What a store's health looks like from outside: metrics, readiness and audit events, one way for users and keys.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::clock::epoch;
@@ -72,6 +73,22 @@ impl Report {
         self.failed(StoreErrorReason::Invalid, error.to_string(), true);
     }
 
+    /// Has `work` done with `feed` on a thread where it may block; `false`: it panicked, which its hook has logged. That ends
+    /// this try alone: a feed that ended with it would leave rights in force that have been withdrawn since.
+    pub(super) async fn blocking<F: Send + 'static>(&self, mut feed: F, work: fn(&mut F)) -> Option<(F, bool)> {
+        let done = tokio::task::spawn_blocking(move || {
+            let done = catch_unwind(AssertUnwindSafe(|| work(&mut feed))).is_ok();
+            (feed, done)
+        });
+        // Nothing is lost but with the runtime.
+        let (feed, done) = done.await.ok()?;
+        if !done {
+            let subject = self.subject();
+            self.refused(&format_args!("{subject}: reading them panicked; this is a bug, please report it"));
+        }
+        Some((feed, done))
+    }
+
     fn failed(&self, reason: StoreErrorReason, error: String, new_version: bool) {
         self.metrics.store_error(self.store, reason);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -122,5 +139,26 @@ impl From<Reason> for StoreErrorReason {
             Reason::Forbidden => Self::Forbidden,
             Reason::Unavailable => Self::Unavailable,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        Report::new(StoreName::Users, Arc::new(Metrics::new()), Readiness::new(), Logger::disabled())
+    }
+
+    #[tokio::test]
+    async fn a_feed_outlives_a_panic_and_tells_of_it() {
+        let report = report();
+        report.read();
+        let (feed, done) = report.blocking(1, |_| panic!("a version that nobody thought of")).await.expect("a feed");
+        assert_eq!((feed, done), (1, false));
+        let errors = "vestibule_store_errors_total{reason=\"invalid\",store=\"users\"} 1\n";
+        assert!(report.metrics.render().1.contains(errors), "{}", report.metrics.render().1);
+        let (feed, done) = report.blocking(feed, |feed| *feed += 1).await.expect("a feed");
+        assert_eq!((feed, done), (2, true));
     }
 }

@@ -83,15 +83,9 @@ impl UserFeed {
             // Timed out or not, the directory is read.
             drop(tokio::time::timeout(AT_LEAST, watch.changed()).await);
             // A table of 100,000 users takes a moment to parse, and other tasks share this thread.
-            self = match tokio::task::spawn_blocking(move || {
-                self.read();
-                self
-            })
-            .await
-            {
-                Ok(feed) => feed,
-                Err(_) => return,
-            };
+            let report = self.report.clone();
+            let Some((feed, _)) = report.blocking(self, Self::read).await else { return };
+            self = feed;
         }
     }
 

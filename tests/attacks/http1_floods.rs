@@ -72,7 +72,7 @@ async fn endure(what: &str, pieces: impl Iterator<Item = String> + Send + 'stati
         ),
     );
     assert!(peak < 16.0, "{what}: {peak} MiB");
-    processes.nothing_is_left().await;
+    processes.nothing_is_left(Duration::ZERO).await;
     (statuses, taken)
 }
 

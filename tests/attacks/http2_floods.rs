@@ -179,7 +179,7 @@ where
         ),
     );
     assert!(peak < most_mib, "{what}: {peak} MiB");
-    processes.nothing_is_left().await;
+    processes.nothing_is_left(Duration::ZERO).await;
     (ended, reached)
 }
 

@@ -1,6 +1,7 @@
 //! Attacks, faults and races, from outside: the real binary, real sockets, real TLS. Each test has the machine for
 //! itself, tells what it measured with [`figures::figure`], and takes its full counts from `tests/long`.
 
+mod core_dumps;
 mod descriptors;
 mod figures;
 mod flood;
@@ -19,6 +20,7 @@ mod store_faults;
 #[allow(dead_code, unused_imports, reason = "shared with tests/it, which uses the rest")]
 mod support;
 mod throttle;
+mod tickets;
 mod timing;
 mod tokens;
 

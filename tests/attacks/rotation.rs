@@ -8,4 +8,5 @@ mod rotators;
 mod shared;
 mod traffic;
 
+pub(crate) use clocks::library;
 pub(crate) use shared::{Ran, command, run, skipped};

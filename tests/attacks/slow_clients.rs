@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use super::alone;
 use super::figures::{figure, long};
-use super::others::Processes;
+use super::others::{Processes, least_rounds};
 use crate::support::{App, Client, Listening, Wire, eventually, full};
 
 const PIECE: usize = 64 * 1024;
@@ -89,7 +89,7 @@ async fn endure(
     let arrived = began.elapsed();
     let each = processes.growth() / count as u64;
     let most = processes.connections().await;
-    for _ in 0..5 {
+    for _ in 0..least_rounds().max(5) {
         processes.round().await;
     }
     let each = each.max(processes.growth() / count as u64);
@@ -104,7 +104,8 @@ async fn endure(
     );
     assert!(most >= count * 9 / 10 || arrived > allowed() / 2, "{most} of {count} are there at once");
     assert!(each <= most_each, "{each} bytes for each");
-    processes.nothing_is_left().await;
+    // A body has as long again when its last byte has come.
+    processes.nothing_is_left(2 * allowed()).await;
     figure(
         &format!("{count} clients {what}: all gone"),
         format!("{:.1} s after the first came", began.elapsed().as_secs_f64()),

@@ -44,13 +44,19 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(10);
 
 /// Asks again and again until there is an answer; panics with `what` when there is none in time.
-pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub(crate) async fn eventually<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
+    eventually_after(Duration::ZERO, what, ask).await
+}
+
+/// The same for what may take this long by its nature.
+pub(crate) async fn eventually_after<T>(takes: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let patience = takes + PATIENCE;
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
         sleep(POLL).await;
     }
 }

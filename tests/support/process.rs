@@ -1,6 +1,7 @@
 //! What the system says of a running process: memory, processor time, open files (proc(5)).
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
@@ -32,6 +33,29 @@ impl Vestibule {
         let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the process runs");
         let stats = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("stat")).ok());
         stats.map(|stat| cpu_of(&stat)).filter(|(thread, _)| thread.starts_with(name)).map(|(_, cpu)| cpu).sum()
+    }
+
+    /// How each thread is scheduled.
+    pub(crate) fn scheduling(&self) -> Vec<Scheduling> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the process runs");
+        let stats = threads.filter_map(|thread| {
+            let thread = thread.ok()?;
+            Some((thread.file_name().to_str()?.parse().ok()?, fs::read_to_string(thread.path().join("stat")).ok()?))
+        });
+        stats.map(|(id, stat)| Scheduling::of(id, &stat)).collect()
+    }
+
+    /// Takes the hashing threads' low priority from them; `false`: nobody but root may, or util-linux is not there.
+    pub(crate) fn hashing_as_other_threads(&self) -> bool {
+        let hashing = self.scheduling().into_iter().filter(|thread| thread.name.starts_with("hashing"));
+        hashing.into_iter().all(|thread| {
+            let id = thread.id.to_string();
+            let run = |command: &str, arguments: &[&str]| {
+                let output = Command::new(command).args(arguments).arg(&id).output();
+                output.is_ok_and(|output| output.status.success())
+            };
+            run("chrt", &["--other", "--pid", "0"]) && run("renice", &["-n", "0", "-p"])
+        })
     }
 
     /// How many file descriptors are open. It lets nobody but root look, and tells its number itself.
@@ -68,12 +92,37 @@ impl Vestibule {
     }
 }
 
-/// The name and the processor time in a `stat` (proc_pid_stat(5)).
-fn cpu_of(stat: &str) -> (String, Duration) {
+/// How a thread is scheduled (sched(7)).
+#[derive(Debug)]
+pub(crate) struct Scheduling {
+    id: u32,
+    pub(crate) name: String,
+    pub(crate) nice: i32,
+    /// 0: `SCHED_OTHER`.
+    pub(crate) policy: u32,
+}
+
+impl Scheduling {
+    fn of(id: u32, stat: &str) -> Self {
+        let (name, fields) = name_and_fields(stat);
+        // The third field is the first behind the name; these are the 19th and the 41st.
+        let number = |field: usize| fields[field - 3].parse::<i32>().expect("proc_pid_stat(5)");
+        Self { id, name: name.to_owned(), nice: number(19), policy: number(41).cast_unsigned() }
+    }
+}
+
+/// The name and what stands behind it in a `stat` (proc_pid_stat(5)).
+fn name_and_fields(stat: &str) -> (&str, Vec<&str>) {
     // The name may hold spaces; it ends with the last bracket.
     let (before, fields) = stat.rsplit_once(')').expect("proc_pid_stat(5)");
     let (_, name) = before.split_once('(').expect("proc_pid_stat(5)");
-    let ticks = fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("ticks"));
+    (name, fields.split_whitespace().collect())
+}
+
+/// The name and the processor time in a `stat` (proc_pid_stat(5)).
+fn cpu_of(stat: &str) -> (String, Duration) {
+    let (name, fields) = name_and_fields(stat);
+    let ticks = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("ticks"));
     let milliseconds = ticks.sum::<u64>() * 1000 / rustix::param::clock_ticks_per_second();
     (name.to_owned(), Duration::from_millis(milliseconds))
 }

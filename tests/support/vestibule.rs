@@ -100,6 +100,19 @@ impl Vestibule {
         .await;
     }
 
+    /// Replaces a file and waits until it has been read, with whatever result.
+    pub(crate) async fn replaced(&self, what: &str, name: &str, text: &str) {
+        let count = async || {
+            let metrics = self.metrics().await;
+            let with =
+                |result| metrics.value(&format!("vestibule_reloads_total{{what=\"{what}\",result=\"{result}\"}}"));
+            with("ok") + with("error")
+        };
+        let before = count().await;
+        self.replace(name, text);
+        eventually(&format!("{what} being read"), async || (count().await > before).then_some(())).await;
+    }
+
     /// The keys as they stand in the directory.
     pub(crate) fn ring(&self) -> Vec<Jwk> {
         Jwk::read_ring(&self.path("keys/keys.jwks"))

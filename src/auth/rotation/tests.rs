@@ -273,3 +273,51 @@ fn a_token_of_any_replica_verifies_at_any_other_until_its_end() {
         assert!(most <= Some(bound as usize), "{policy:?}: {most:?} keys");
     }
 }
+
+/// How many tokens a replica refuses that another has just signed, or did so earlier, before their ends: of three with
+/// clocks that are exact, fast and slow by `error` seconds, of which any may be the writer, with copies up to `late`.
+fn refusals(policy: Policy, error: u64, late: u64) -> usize {
+    const BEGIN: u64 = 1000;
+    const SPAN: u64 = 3000;
+    let clocks = [0, 1, 2].map(|place| move |now: u64| now + error * place - error);
+    let mut refused = 0;
+    for writer in clocks {
+        let mut ring = KeyRing::default();
+        let history: Vec<KeyRing> = (BEGIN..BEGIN + SPAN)
+            .map(|now| {
+                if let Plan::Write(change) = plan(&ring, writer(now), &policy) {
+                    ring = change.apply(&ring, new_key);
+                }
+                ring.clone()
+            })
+            .collect();
+        let seen = |now: u64, late: u64| &history[(now - BEGIN - late) as usize];
+        for now in (BEGIN + policy.propagation..BEGIN + SPAN - policy.max_ttl - error).step_by(3) {
+            for (signs, lag) in clocks.iter().zip([0, late, late / 2]) {
+                let Some(signer) = seen(now, lag).signer(signs(now), policy.ttl) else { continue };
+                let exp = signer.cut(signs(now) + policy.max_ttl);
+                for (reads, lag) in clocks.iter().zip([late, late / 2, 0]) {
+                    let times = [now, now + 1, now + policy.max_ttl / 2, exp + error - 1];
+                    let good = times.into_iter().filter(|then| reads(*then) < exp && *then < BEGIN + SPAN);
+                    refused +=
+                        good.filter(|then| seen(*then, lag).verifying(signer.kid(), reads(*then)).is_none()).count();
+                }
+            }
+        }
+    }
+    refused
+}
+
+/// What `propagation` has to cover: how late copies are, and how far apart the fastest and the slowest clock are.
+#[test]
+fn late_copies_and_clocks_that_differ_are_covered_as_far_as_propagation_reaches() {
+    let policy =
+        |propagation| Policy { algorithm: Algorithm::Hs512, rotate_every: 400, propagation, max_ttl: 300, ttl: 60 };
+    for (propagation, error, late) in [(120, 15, 90), (120, 30, 60), (150, 30, 90), (120, 0, 120), (120, 60, 0)] {
+        assert_eq!(refusals(policy(propagation), error, late), 0, "{propagation} {error} {late}");
+    }
+    // And no further.
+    for (propagation, error, late) in [(120, 30, 90), (120, 15, 100), (120, 70, 0), (120, 0, 130)] {
+        assert!(refusals(policy(propagation), error, late) > 0, "{propagation} {error} {late}");
+    }
+}

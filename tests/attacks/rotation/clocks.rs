@@ -16,7 +16,7 @@ const LIBRARIES: &str = "/usr/lib";
 const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
 
 /// libfaketime, where it is installed.
-pub(super) fn library() -> Option<PathBuf> {
+pub(crate) fn library() -> Option<PathBuf> {
     let architectures = fs::read_dir(LIBRARIES).ok()?;
     architectures.filter_map(Result::ok).map(|entry| entry.path().join(LIBRARY)).find(|path| path.exists())
 }

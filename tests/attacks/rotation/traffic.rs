@@ -18,15 +18,30 @@ use crate::figures::{figure, long};
 use crate::support::{App, Client, Connection, Jwk, Setup, Vestibule, decode, get, password_of, post};
 
 /// In seconds of the fast time, as all spans here.
-const PROPAGATION: u64 = 120;
-const ROTATE_EVERY: u64 = 241;
 const MAX_TTL: u64 = 300;
-const MARGIN: u64 = 2 * PROPAGATION;
 /// What a client leaves of a token's life: the clocks differ by 60 s, and are exact to some seconds.
 const UNUSED: f64 = 90.0;
 const CLIENTS: usize = 3;
 /// Tokens that a client keeps.
 const KEPT: usize = 20;
+
+/// How keys follow each other.
+#[derive(Clone, Copy)]
+struct Spans {
+    propagation: u64,
+    rotate_every: u64,
+}
+
+impl Spans {
+    /// As fast as may be.
+    const fn of(propagation: u64) -> Self {
+        Self { propagation, rotate_every: 2 * propagation + 1 }
+    }
+
+    const fn margin(self) -> u64 {
+        2 * self.propagation
+    }
+}
 
 /// One process's clock error, and how late its copy of the ring is; `None`: it shares the writers' directory.
 type Replica = (f64, Option<f64>);
@@ -39,21 +54,28 @@ async fn no_valid_token_is_ever_refused() {
     let two_writers = [(0.0, None), (30.0, None), (-30.0, Some(if long() { 70.0 } else { 45.0 }))];
     let one_writer = [(0.0, None), (30.0, Some(45.0)), (-30.0, Some(70.0))];
     if long() {
-        traffic("two writers, one copy 70 s late", two_writers, 30.0, 20).await;
-        traffic("one writer, copies 45 s and 70 s late", one_writer, 30.0, 5).await;
+        let two_minutes = Spans::of(120);
+        traffic("two writers, one copy 70 s late", two_writers, two_minutes, 30.0, 20).await;
+        traffic("one writer, copies 45 s and 70 s late", one_writer, two_minutes, 30.0, 5).await;
+        // What is left beyond the sum is for the machine, 30 times as slow in this time.
+        let late = [(0.0, None), (30.0, Some(90.0)), (-30.0, Some(90.0))];
+        traffic("one writer, copies 90 s late, propagation 170 s", late, Spans::of(170), 30.0, 5).await;
+        let late = [(0.0, None), (15.0, Some(90.0)), (-15.0, Some(90.0))];
+        traffic("one writer, copies 90 s late, clocks half as wrong", late, Spans::of(140), 30.0, 5).await;
     } else {
-        traffic("two writers, one copy 45 s late", two_writers, 60.0, 2).await;
+        traffic("two writers, one copy 45 s late", two_writers, Spans::of(120), 60.0, 2).await;
     }
 }
 
-async fn traffic(name: &str, replicas: [Replica; 3], rate: f64, rotations: usize) {
+async fn traffic(name: &str, replicas: [Replica; 3], spans: Spans, rate: f64, rotations: usize) {
+    let Spans { propagation, rotate_every } = spans;
     let Some(library) = library() else { return skipped("libfaketime (Debian's package `libfaketime`)") };
     let app = App::start().await;
     let fast = Fast::new(rate);
     let began = fast.now() as u64;
     // One key that should have been dropped, and one whose rotation is due.
     let over = Jwk::fresh("HS512", "over")
-        .with(&json!({"nbf": began - 9000, "iat": began - 9000, "exp": began - PROPAGATION - 60}));
+        .with(&json!({"nbf": began - 9000, "iat": began - 9000, "exp": began - propagation - 60}));
     let due = Jwk::fresh("HS512", "due").with(&json!({"nbf": began - 1000, "iat": began - 1000}));
     let shared = tempfile::tempdir().expect("a directory");
     let file = shared.path().join("keys.jwks");
@@ -64,7 +86,7 @@ async fn traffic(name: &str, replicas: [Replica; 3], rate: f64, rotations: usize
     let mut all = Vec::new();
     for (error, late) in replicas {
         let mut setup = Setup::new().upstream(&app).config(&format!(
-            "{{keys: {{rotateEvery: {ROTATE_EVERY}s, propagation: {PROPAGATION}s}}, tokens: {{ttl: 2m, maxTtl: {MAX_TTL}s}}}}"
+            "{{keys: {{rotateEvery: {rotate_every}s, propagation: {propagation}s}}, tokens: {{ttl: 2m, maxTtl: {MAX_TTL}s}}}}"
         ));
         match late {
             Some(late) => kubelets.push(Kubelet::mount(file.clone(), setup.path("keys"), fast.span(late))),
@@ -99,7 +121,8 @@ async fn traffic(name: &str, replicas: [Replica; 3], rate: f64, rotations: usize
     drop(local);
     let seen = seen.take();
     let made = versions.len() - 1;
-    figure(&format!("{name}: rotations, clocks 0/+30/-30 s, x{rate}"), made);
+    let clocks = replicas.map(|(error, _)| format!("{error:+}")).join("/");
+    figure(&format!("{name}: rotations, clocks {clocks} s, x{rate}"), made);
     figure(&format!("{name}: logins"), seen.tokens.len());
     figure(&format!("{name}: requests with a valid token"), seen.requests);
     figure(&format!("{name}: of these with a key that no longer signed"), seen.with_old_key);
@@ -110,7 +133,7 @@ async fn traffic(name: &str, replicas: [Replica; 3], rate: f64, rotations: usize
     assert_eq!(rotations_of(&all, "ok").await, made as f64, "every write is one rotation");
     figure(&format!("{name}: rotations that another process was faster with"), rotations_of(&all, "conflict").await);
     assert_eq!(rotations_of(&all, "error").await, 0.0);
-    each_is_one_write(&versions);
+    each_is_one_write(&versions, spans);
     no_token_outlives_its_key(&versions, &seen);
 }
 
@@ -121,7 +144,8 @@ fn newest(versions: &Versions) -> Jwk {
 
 /// Each version has one key more, published in time and when due; gives its predecessor the end that it needs, and has
 /// none that has been over for long.
-fn each_is_one_write(versions: &[Vec<Jwk>]) {
+fn each_is_one_write(versions: &[Vec<Jwk>], spans: Spans) {
+    let Spans { propagation, rotate_every } = spans;
     let kids = |ring: &[Jwk]| ring.iter().map(|key| key.kid().to_owned()).collect::<BTreeSet<_>>();
     let mut dropped = 0;
     for pair in versions.windows(2) {
@@ -129,16 +153,16 @@ fn each_is_one_write(versions: &[Vec<Jwk>]) {
         let added: Vec<_> = after.iter().filter(|key| !kids(before).contains(key.kid())).collect();
         let [new] = added[..] else { panic!("not one new key: {:?} after {:?}", kids(after), kids(before)) };
         let published = time(new, "iat").expect("a time");
-        assert_eq!(time(new, "nbf"), Some(published + PROPAGATION));
+        assert_eq!(time(new, "nbf"), Some(published + propagation));
         let predecessor = before.iter().max_by_key(|key| time(key, "nbf")).expect("a key");
         let signed_since = time(predecessor, "nbf").expect("a time");
         assert!(
-            published >= signed_since + ROTATE_EVERY,
+            published >= signed_since + rotate_every,
             "two rotations for one due time: {signed_since}, {published}"
         );
         let retired = after.iter().find(|key| key.kid() == predecessor.kid()).expect("the predecessor stays");
-        assert_eq!(time(retired, "exp"), Some(published + PROPAGATION + MAX_TTL + MARGIN));
-        let over = |key: &Jwk| time(key, "exp").is_some_and(|exp| exp + PROPAGATION <= published);
+        assert_eq!(time(retired, "exp"), Some(published + propagation + MAX_TTL + spans.margin()));
+        let over = |key: &Jwk| time(key, "exp").is_some_and(|exp| exp + propagation <= published);
         assert!(!after.iter().any(over), "what is over is dropped");
         dropped += before.iter().filter(|key| over(key)).count();
     }

@@ -90,7 +90,10 @@ fn each_reason_to_refuse_a_token_has_its_word_and_code_1() {
     refused(&token, "unknown_key");
     let ran = home.run_with("token inspect", token.as_bytes());
     assert!(ran.out.ends_with("verdict: refused: unknown_key\n"), "{ran:?}");
-    assert_eq!(ran.err, "vestibule: the token is refused: unknown_key\n");
+    let mend = "log in for a new one, or mint one with `token issue`";
+    assert_eq!(ran.err, format!("vestibule: the token is refused: unknown_key: {mend}\n"));
+    let ran = home.run_with("token inspect", b"nonsense");
+    assert!(ran.err.starts_with("vestibule: the token is refused: malformed: pipe in the whole of it"), "{ran:?}");
 }
 
 #[test]
