@@ -10,11 +10,13 @@ mod stack;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use http::Request;
 use http::header::CONTENT_TYPE;
+use serde_json::Value;
 
 pub use self::api_error::{ApiError, Fault, Verb};
 use self::connection::{Answer, Connection, Opened};
@@ -46,15 +48,17 @@ impl Cluster {
         Self::connect(Identity::Pod, namespace).await
     }
 
-    /// As a kubeconfig says (`$KUBECONFIG`, else `~/.kube/config`): its current context or another, whose namespace
-    /// counts where none is given. `as_user` and `as_groups` impersonate. May run an exec plugin.
+    /// As a kubeconfig says (`file`, else `$KUBECONFIG`, else `~/.kube/config`): its current context or another, whose
+    /// namespace counts where none is given. `as_user` and `as_groups` impersonate. May run an exec plugin.
     pub async fn from_kubeconfig(
+        file: Option<&Path>,
         context: Option<&str>,
         namespace: Option<&str>,
         as_user: Option<&str>,
         as_groups: &[String],
     ) -> Result<Self, ConnectError> {
         let identity = Identity::Kubeconfig {
+            file: file.map(Path::to_owned),
             context: context.map(str::to_owned),
             as_user: as_user.map(str::to_owned),
             as_groups: as_groups.to_vec(),
@@ -66,7 +70,7 @@ impl Cluster {
     pub async fn infer(namespace: Option<&str>) -> Result<Self, ConnectError> {
         match std::env::var_os("KUBERNETES_SERVICE_HOST") {
             Some(_) => Self::in_pod(namespace).await,
-            None => Self::from_kubeconfig(None, namespace, None, &[]).await,
+            None => Self::from_kubeconfig(None, None, namespace, None, &[]).await,
         }
     }
 
@@ -131,6 +135,17 @@ impl Cluster {
         self.version(name, Verb::Create, &answer)
     }
 
+    /// Asks for anything but Secrets by `GET`: the answer's JSON. `path` has its query.
+    pub async fn get_json(&self, path: &str) -> Result<Value, Fault> {
+        self.ask_json(Request::get(path).body(Vec::new())).await
+    }
+
+    /// Asks a question that is put by `POST`, such as a review: the answer's JSON.
+    pub async fn post_json(&self, path: &str, question: &Value) -> Result<Value, Fault> {
+        let request = Request::post(path).header(CONTENT_TYPE, "application/json");
+        self.ask_json(request.body(question.to_string().into_bytes())).await
+    }
+
     /// Reads the credentials again, for all clones and at most once in 5 s: what to do when they were refused.
     pub async fn renew(&self) {
         self.0.connection.renew().await;
@@ -176,6 +191,18 @@ impl Cluster {
         match Fault::of_answer(answer.status, answer.retry_after, &answer.body) {
             None => Ok(answer),
             Some(fault) => Err(failed(fault)),
+        }
+    }
+
+    async fn ask_json(&self, request: http::Result<Request<Vec<u8>>>) -> Result<Value, Fault> {
+        let request = request.map_err(|_| Fault::Invalid("a name in it is none".to_owned()))?;
+        let answer = self.0.connection.ask(request).await?;
+        self.note_skew(answer.skew_ms);
+        match Fault::of_answer(answer.status, answer.retry_after, &answer.body) {
+            Some(fault) => Err(fault),
+            None => {
+                serde_json::from_slice(&answer.body).map_err(|_| Fault::Unavailable("the answer is no JSON".to_owned()))
+            }
         }
     }
 

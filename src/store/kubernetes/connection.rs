@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -31,8 +32,8 @@ pub(super) const MAX_ANSWER: usize = 8 << 20;
 pub enum Identity {
     /// The service account that is mounted into this pod.
     Pod,
-    /// `$KUBECONFIG`, else `~/.kube/config`.
-    Kubeconfig { context: Option<String>, as_user: Option<String>, as_groups: Vec<String> },
+    /// This file, else `$KUBECONFIG`, else `~/.kube/config`.
+    Kubeconfig { file: Option<PathBuf>, context: Option<String>, as_user: Option<String>, as_groups: Vec<String> },
 }
 
 /// Why there is nobody to ask as: one line with the mend, without credentials.

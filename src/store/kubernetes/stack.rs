@@ -8,8 +8,9 @@ use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::Config;
 use kube::client::{Body, ClientBuilder, ConfigExt};
-use kube::{Config, config};
+use kube::config::{self, Kubeconfig};
 use rustls_pki_types::ServerName;
 use tower::{BoxError, ServiceExt};
 
@@ -28,10 +29,15 @@ const PROBES: u32 = 2;
 pub(super) fn load(identity: &Identity) -> Result<Config, ConnectError> {
     let mut config = match identity {
         Identity::Pod => Config::incluster().map_err(|error| ConnectError::of_pod(&error))?,
-        Identity::Kubeconfig { context, as_user, as_groups } => {
+        Identity::Kubeconfig { file, context, as_user, as_groups } => {
             let options = config::KubeConfigOptions { context: context.clone(), ..Default::default() };
             // It reads files and waits for nothing: there is no asynchronous way that would.
-            let loading = Config::from_kubeconfig(&options);
+            let loading = async {
+                match file {
+                    Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await,
+                    None => Config::from_kubeconfig(&options).await,
+                }
+            };
             let mut config = tokio::runtime::Handle::current()
                 .block_on(loading)
                 .map_err(|error| ConnectError::of_kubeconfig(&error))?;
