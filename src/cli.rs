@@ -4,6 +4,7 @@ mod check;
 mod completions;
 mod dev;
 mod keys;
+mod kubeconfig;
 mod output;
 mod prompt;
 mod serve;
@@ -16,6 +17,7 @@ mod usage;
 mod users;
 
 use std::ffi::OsStr;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Command;
@@ -91,10 +93,18 @@ fn command() -> Command {
         .subcommand(completions::command())
 }
 
+/// Whether kubectl has started the program, as a plugin of its own.
+fn is_plugin() -> bool {
+    std::env::args_os().next().is_some_and(|program| names_plugin(&program))
+}
+
+fn names_plugin(program: &OsStr) -> bool {
+    Path::new(program).file_stem().is_some_and(|name| name == "kubectl-vestibule")
+}
+
 /// Installed as a plugin of kubectl, the program says so in its usage.
 fn called_as(command: Command, program: &OsStr) -> Command {
-    let plugin = program.to_string_lossy().ends_with("kubectl-vestibule");
-    command.bin_name(if plugin { "kubectl vestibule" } else { "vestibule" })
+    command.bin_name(if names_plugin(program) { "kubectl vestibule" } else { "vestibule" })
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use http::HeaderName;
 use ipnet::IpNet;
 
+pub(crate) use crate::config::names::{is_dns_label as is_namespace, is_dns_subdomain as is_secret_name};
 use crate::config::value::choice;
 pub use crate::config::{
     error::ConfigError,

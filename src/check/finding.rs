@@ -5,6 +5,8 @@
 pub(crate) enum Severity {
     Error,
     Warning,
+    /// It could not be looked at.
+    Note,
     Ok,
 }
 
@@ -13,6 +15,7 @@ impl Severity {
         match self {
             Self::Error => "error",
             Self::Warning => "warning",
+            Self::Note => "note",
             Self::Ok => "ok",
         }
     }
@@ -25,13 +28,17 @@ pub(crate) struct Finding {
     /// The part that was looked at, of a fixed set.
     pub(crate) check: &'static str,
     pub(crate) message: String,
-    /// `None` where nothing is wrong.
+    /// `None` where nothing is known to be wrong.
     pub(crate) mend: Option<String>,
 }
 
 impl Finding {
     pub(super) fn ok(check: &'static str, message: impl Into<String>) -> Self {
         Self { severity: Severity::Ok, check, message: message.into(), mend: None }
+    }
+
+    pub(super) fn note(check: &'static str, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Note, check, message: message.into(), mend: None }
     }
 
     pub(super) fn warning(check: &'static str, message: impl Into<String>, mend: impl Into<String>) -> Self {

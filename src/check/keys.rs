@@ -8,11 +8,11 @@ use crate::auth::names;
 use crate::auth::rotation::{Idle, Plan, Policy, plan};
 use crate::store::KEYS_ENTRY;
 use crate::store::directory::read_entries;
-use crate::store::keys_document;
+use crate::store::keys_document::{self, InvalidDocument, Parsed};
 use crate::store::tls_material::key_is_world_readable;
 use crate::store::versioned_file::{Snapshot, is_writable};
 
-const KEYS: &str = "keys";
+pub(super) const KEYS: &str = "keys";
 
 /// Reads the keys' directory.
 pub(super) fn findings(directory: &Path, policy: &Policy, now: u64) -> Vec<Finding> {
@@ -21,17 +21,17 @@ pub(super) fn findings(directory: &Path, policy: &Policy, now: u64) -> Vec<Findi
         Ok(document) => document,
         Err(error) => return vec![Finding::from_error(KEYS, &error)],
     };
-    let parsed = match keys_document::parse(document.content().unwrap_or_default()) {
-        Ok(parsed) => parsed,
-        Err(error) => {
-            return vec![Finding::error(
-                KEYS,
-                format!("{file:?}: {error}"),
-                "mend the document: until then no change of it counts, and at a start no token is good",
-            )];
-        }
-    };
-    let mut findings = judged(&parsed.ring, is_writable(&file), policy, now);
+    let writable = is_writable(&file);
+    let ring = keys_document::parse(document.content().unwrap_or_default());
+    let is_ring = ring.is_ok();
+    let mut findings = parsed(ring, &format!("{file:?}"), writable, policy, now);
+    if is_ring && !writable {
+        findings.push(Finding::warning(
+            KEYS,
+            "the directory cannot be written here, so that keys do not rotate by themselves",
+            "run `vestibule keys rotate --if-due` regularly where it can be, or make it writable",
+        ));
+    }
     if key_is_world_readable(&file) {
         findings.push(Finding::warning(
             KEYS,
@@ -39,6 +39,28 @@ pub(super) fn findings(directory: &Path, policy: &Policy, now: u64) -> Vec<Findi
             "`chmod 600` it (in a pod: `defaultMode: 0400` on the volume)",
         ));
     }
+    findings
+}
+
+/// Judges what was read at a place, or says why it could not be.
+pub(super) fn parsed(
+    parsed: Result<Parsed, InvalidDocument>,
+    place: &str,
+    writable: bool,
+    policy: &Policy,
+    now: u64,
+) -> Vec<Finding> {
+    let parsed = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            return vec![Finding::error(
+                KEYS,
+                format!("{place}: {error}"),
+                "mend the document: until then no change of it counts, and at a start no token is good",
+            )];
+        }
+    };
+    let mut findings = judged(&parsed.ring, writable, policy, now);
     let warnings = parsed.warnings.iter();
     findings.extend(warnings.map(|warning| Finding::warning(KEYS, warning, "mend that key, or revoke it")));
     findings
@@ -77,13 +99,6 @@ fn judged(ring: &KeyRing, writable: bool, policy: &Policy, now: u64) -> Vec<Find
         )),
         Plan::Write(_) | Plan::Nothing { .. } => {}
     }
-    if !writable {
-        findings.push(Finding::warning(
-            KEYS,
-            "the directory cannot be written here, so that keys do not rotate by themselves",
-            "run `vestibule keys rotate --if-due` regularly where it can be, or make it writable",
-        ));
-    }
     findings
 }
 
@@ -112,11 +127,11 @@ mod tests {
             (&[fresh][..], true, &[(Ok, "signs")][..]),
             (&[due], true, &[(Ok, "signs"), (Warning, "rotation is due")]),
             (&[due, pending], true, &[(Ok, "signs")]),
-            (&[fresh], false, &[(Ok, "signs"), (Warning, "cannot be written")]),
+            (&[fresh], false, &[(Ok, "signs")]),
             (&[], true, &[(Warning, "no key signs yet")]),
-            (&[], false, &[(Error, "no key signs:"), (Warning, "cannot be written")]),
+            (&[], false, &[(Error, "no key signs:")]),
             (&[pending], true, &[(Error, "before the pending one")]),
-            (&[(NOW - 10, Some(NOW + 100))], false, &[(Error, "no key signs:"), (Warning, "cannot be written")]),
+            (&[(NOW - 10, Some(NOW + 100))], false, &[(Error, "no key signs:")]),
         ] {
             let found = found(keys, writable);
             assert_eq!(found.len(), expected.len(), "{keys:?}: {found:?}");

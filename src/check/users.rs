@@ -10,9 +10,9 @@ use crate::auth::names;
 use crate::auth::users::{User, UserState, Users};
 use crate::config::{Access, RuleEffect};
 use crate::store::directory::read_entries;
-use crate::store::users_document::{self, Loaded, MEND_OF_COST, Source};
+use crate::store::users_document::{self, InvalidDocument, Loaded, MEND_OF_COST, Source};
 
-const USERS: &str = "users";
+pub(super) const USERS: &str = "users";
 const ACCESS: &str = "access";
 /// How far ahead of the clock logouts put `tokensNotBefore`.
 const LOGOUT_SECONDS: u64 = 2;
@@ -25,11 +25,16 @@ pub(super) fn findings(directory: &Path, access: &Access, now: u64) -> Vec<Findi
         Ok(entries) => entries,
         Err(error) => return vec![Finding::from_error(USERS, &error)],
     };
-    match users_document::parse(&[Source { name: "", entries: &entries }]) {
+    parsed(users_document::parse(&[Source { name: "", entries: &entries }]), &format!("{directory:?}"), access, now)
+}
+
+/// Judges what was read at a place, or says why it could not be.
+pub(super) fn parsed(loaded: Result<Loaded, InvalidDocument>, place: &str, access: &Access, now: u64) -> Vec<Finding> {
+    match loaded {
         Ok(loaded) => judged(&loaded, access, now),
         Err(error) => vec![Finding::error(
             USERS,
-            format!("{directory:?}, {error}"),
+            format!("{place}, {error}"),
             "mend the document: until then no change of it counts, and at a start nobody gets in",
         )],
     }

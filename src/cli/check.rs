@@ -6,11 +6,11 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::json;
 
 use super::output::{self, Format};
-use super::{Failure, settings_args};
+use super::{Failure, kubeconfig, settings_args};
 use crate::app;
-use crate::check::{Finding, Severity, findings};
+use crate::check::{Finding, Reached, Severity, findings};
 use crate::clock::epoch;
-use crate::config::Config;
+use crate::config::{Certificate, Config, Store};
 
 pub(super) fn command() -> Command {
     let command = Command::new("check")
@@ -29,6 +29,7 @@ pub(super) fn command() -> Command {
                 .action(ArgAction::Append)
                 .help("A name or address that clients call the server by; may be given several times"),
         )
+        .args(kubeconfig::args())
         .arg(output::format_arg());
     settings_args::add(command)
 }
@@ -38,12 +39,26 @@ pub(super) fn run(arguments: &ArgMatches) -> Result<u8, Failure> {
     let (variables, flags) = (settings_args::variables(), settings_args::given(arguments));
     let loaded = Config::load(file, variables, flags).map_err(Failure::usage)?;
     let hosts: Vec<String> = arguments.get_many("host").unwrap_or_default().cloned().collect();
-    let findings = findings(&loaded, file, &app::settings::rotation(&loaded.config), &hosts, epoch());
+    let reached = reach(arguments, &loaded.config)?;
+    let reached = reached.as_ref().map(|reached| Reached { runtime: &reached.runtime, cluster: &reached.cluster });
+    let findings = findings(&loaded, file, &app::settings::rotation(&loaded.config), &hosts, reached, epoch());
     match output::format(arguments) {
         Format::Json => output::print_json(&findings.iter().map(described).collect())?,
         Format::Text => output::print(&text(&findings))?,
     }
     Ok(u8::from(count(&findings, Severity::Error) > 0))
+}
+
+/// The API server, where the configuration or an argument names one and there is anybody to ask as.
+fn reach(arguments: &ArgMatches, config: &Config) -> Result<Option<kubeconfig::Reached>, Failure> {
+    let is_named =
+        matches!(config.store, Store::Kubernetes(_)) || matches!(config.tls.certificate, Certificate::Managed { .. });
+    let is_asked = kubeconfig::is_given(arguments) || (is_named && kubeconfig::is_anybody(arguments));
+    let namespace = match &config.store {
+        Store::Kubernetes(store) => store.namespace.as_deref(),
+        Store::Directory(_) => None,
+    };
+    is_asked.then(|| kubeconfig::connect(arguments, namespace)).transpose()
 }
 
 fn described(finding: &Finding) -> serde_json::Value {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Failure;
 use super::output::{self, Format};
 use super::settings;
-use super::target::{Ring, Target, dir_arg};
+use super::target::{self, Part, Ring, Target};
 use crate::app;
 use crate::auth::keys::{Algorithm, Key, KeyRing};
 use crate::auth::names;
@@ -15,40 +15,40 @@ use crate::auth::rotation::{self, Idle, Plan, Policy};
 use crate::clock::epoch;
 
 pub(super) fn command() -> Command {
+    let located = |command| target::add(command, Part::Keys);
     Command::new("keys")
         .about("Manage what tokens are signed with")
         .subcommand_required(true)
         .subcommand(settings::add(
-            Command::new("list")
-                .about("Show all keys, without what they sign with")
-                .arg(dir_arg())
-                .arg(output::format_arg()),
+            located(Command::new("list").about("Show all keys, without what they sign with")).arg(output::format_arg()),
             &[],
         ))
         .subcommand(settings::add(
-            Command::new("rotate")
-                .about("Publish a successor of the signing key; nothing to do while one is pending")
-                .arg(dir_arg())
-                .arg(
-                    Arg::new("if-due")
-                        .long("if-due")
-                        .action(ArgAction::SetTrue)
-                        .help("Only where the policy says that it is time"),
-                )
-                .arg(
-                    Arg::new("algorithm")
-                        .long("algorithm")
-                        .value_name("ALGORITHM")
-                        .value_parser(PossibleValuesParser::new(Algorithm::ALL.map(Algorithm::as_str)))
-                        .help("What the new key signs with; else the present signer's stays"),
-                ),
+            located(
+                Command::new("rotate")
+                    .about("Publish a successor of the signing key; nothing to do while one is pending"),
+            )
+            .arg(
+                Arg::new("if-due")
+                    .long("if-due")
+                    .action(ArgAction::SetTrue)
+                    .help("Only where the policy says that it is time"),
+            )
+            .arg(
+                Arg::new("algorithm")
+                    .long("algorithm")
+                    .value_name("ALGORITHM")
+                    .value_parser(PossibleValuesParser::new(Algorithm::ALL.map(Algorithm::as_str)))
+                    .help("What the new key signs with; else the present signer's stays"),
+            ),
             settings::KEYS,
         ))
         .subcommand(settings::add(
-            Command::new("revoke")
-                .about("Remove a key at once, with all tokens that it signed; another one takes over")
-                .arg(Arg::new("kid").value_name("KID").required(true).help("The key's name, as `keys list` shows it"))
-                .arg(dir_arg()),
+            located(
+                Command::new("revoke")
+                    .about("Remove a key at once, with all tokens that it signed; another one takes over"),
+            )
+            .arg(Arg::new("kid").value_name("KID").required(true).help("The key's name, as `keys list` shows it")),
             &[],
         ))
 }
@@ -56,7 +56,7 @@ pub(super) fn command() -> Command {
 pub(super) fn run(arguments: &ArgMatches) -> Result<u8, Failure> {
     let (command, arguments) = arguments.subcommand().expect("clap asks for a subcommand");
     let config = settings::load(arguments)?;
-    let target = Target::of_configured(arguments, &config)?;
+    let target = Target::of(arguments, &config, Part::Keys)?;
     let policy = app::settings::rotation(&config);
     match command {
         "list" => list(&target, output::format(arguments), epoch(), &policy),
@@ -126,7 +126,7 @@ fn rotate(target: &Target, arguments: &ArgMatches, policy: Policy) -> Result<u8,
     let keeps_algorithm = arguments.get_one::<std::path::PathBuf>("config").is_none();
     let if_due = arguments.get_flag("if-due");
     let told = target.change_ring(|ring| {
-        let now = epoch();
+        let now = target.exact_now()?;
         let plan = if if_due {
             let signers = ring.signer(now, policy.ttl).map(Key::algorithm).filter(|_| keeps_algorithm);
             rotation::plan(
@@ -166,7 +166,7 @@ fn rotate(target: &Target, arguments: &ArgMatches, policy: Policy) -> Result<u8,
 
 fn revoke(target: &Target, kid: &str, policy: &Policy) -> Result<u8, Failure> {
     let signer = target.change_ring(|ring| {
-        let now = epoch();
+        let now = target.now()?;
         let next = rotation::revoke(ring, kid, now, policy, Key::fresh).map_err(|_| {
             Failure::run_time(format_args!("keys: no key has the kid {}: `keys list` shows them", names::shown(kid)))
         })?;

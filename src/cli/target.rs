@@ -1,36 +1,38 @@
 //! Where users and keys are kept that a command works on: read, and written as one version after another.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod args;
+mod directory;
+mod secrets;
+mod stored;
+
 use std::thread;
 use std::time::Duration;
 
-use clap::{Arg, ArgMatches, value_parser};
+use aws_lc_rs::rand;
 
 use super::Failure;
 use crate::auth::keys::KeyRing;
-use crate::config::{Config, Store};
-use crate::store::KEYS_ENTRY;
-use crate::store::directory::read_entries;
+use crate::clock::epoch;
 use crate::store::keys_document;
-use crate::store::users_document::edit::{self, Change, EditError, Edited};
-use crate::store::users_document::{self, Loaded, Source};
-use crate::store::versioned_file::{ReplaceError, Snapshot, replace};
+use crate::store::users_document::Loaded;
+use crate::store::users_document::edit::{Change, EditError};
 
-/// What `dev` makes, where no other directory is named.
-const DEFAULT_DIR: &str = ".vestibule";
+use self::args::Names;
+pub(super) use self::args::{Part, add};
+use self::directory::Directory;
+use self::secrets::Secrets;
+use self::stored::{StoredKeys, StoredUsers, Written};
+
 /// How often a change is planned anew because somebody else was faster.
-const TRIES: u64 = 100;
-/// The longest pause before that.
+const TRIES: u32 = 100;
+/// The longest pauses before that: for other processes of this machine, and for others at the API server.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Owner only: what is written is secret.
-const MODE: u32 = 0o600;
+const PAUSE_AT_SERVER: Duration = Duration::from_secs(1);
 
-/// A directory of users and one of keys.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    users: PathBuf,
-    keys: PathBuf,
+/// Where users and keys are.
+pub(super) enum Target {
+    Directory(Directory),
+    Secrets(Secrets),
 }
 
 /// What became of a change to the users besides that it was made.
@@ -47,46 +49,23 @@ pub(super) enum Ring<T> {
     Write(KeyRing, T),
 }
 
-/// `--dir DIR`.
-pub(super) fn dir_arg() -> Arg {
-    Arg::new("dir")
-        .long("dir")
-        .value_name("DIR")
-        .value_parser(value_parser!(PathBuf))
-        .help(format!("The directory with `users` and `keys` in it [default: {DEFAULT_DIR}]"))
-}
-
 impl Target {
-    /// The directory that is named, or the default one.
-    pub(super) fn of(arguments: &ArgMatches) -> Self {
-        Self::dir(arguments.get_one::<PathBuf>("dir").map_or(Path::new(DEFAULT_DIR), PathBuf::as_path))
-    }
-
-    /// The directory that is named; else where the configuration that is named keeps them; else the default one.
-    pub(super) fn of_configured(arguments: &ArgMatches, config: &Config) -> Result<Self, Failure> {
-        let named = |argument| arguments.get_one::<PathBuf>(argument).is_some();
-        match &config.store {
-            _ if named("dir") || !named("config") => Ok(Self::of(arguments)),
-            Store::Directory(store) => Ok(Self { users: store.users.clone(), keys: store.keys.clone() }),
-            Store::Kubernetes(_) => {
-                Err(Failure::usage("store.kubernetes: this command works on directories: give --dir DIR"))
-            }
-        }
-    }
-
-    fn dir(dir: &Path) -> Self {
-        Self { users: dir.join("users"), keys: dir.join("keys") }
-    }
-
     /// All users as they stand.
     pub(super) fn users(&self) -> Result<Loaded, Failure> {
-        users_document::parse(&[Source { name: "", entries: &self.user_entries()? }])
-            .map_err(|error| Failure::run_time(format_args!("users: {:?}, {error}: mend that first", self.users)))
+        self.read_users()?.parse().map_err(|error| {
+            let place = match self {
+                Self::Directory(directory) => format!("{:?}", directory.users),
+                Self::Secrets(secrets) => secrets.place_of_users(),
+            };
+            Failure::run_time(format_args!("users: {place}, {error}: mend that first"))
+        })
     }
 
     /// Whether a change could be made as things stand. Writes nothing.
     pub(super) fn plan_users(&self, change: &Change) -> Result<(), Failure> {
-        edit::apply(&self.user_entries()?, change).map(drop).map_err(|error| refused(&error))
+        let stored = self.read_users()?;
+        let planned = stored.plan(change).map(drop).map_err(|error| refused(&error));
+        stored.frozen.map_or(planned, Err)
     }
 
     /// Makes a change to the users: plans it on what it reads, writes onto exactly that, and begins anew where somebody
@@ -95,18 +74,17 @@ impl Target {
         let mut told = Told::default();
         let mut half_done = false;
         for turn in 0..TRIES {
-            pause(turn);
-            let entries = self.user_entries()?;
-            let edited = match edit::apply(&entries, change) {
-                Ok(edited) => edited,
+            self.pause(turn);
+            let stored = self.read_users()?;
+            let edited = match stored.plan(change) {
                 // Somebody else has done the other half.
                 Err(EditError::NoSuchUser { .. }) if half_done => return Ok(told),
+                _ if stored.frozen.is_some() => return stored.frozen.map_or(Ok(told), Err),
                 Err(error) => return Err(refused(&error)),
+                Ok(edited) => edited,
             };
-            match self.write_users(&entries, &edited) {
-                Ok(()) => {}
-                Err(ReplaceError::Conflict { .. }) => continue,
-                Err(error) => return Err(Failure::run_time(format_args!("users: {error}"))),
+            if let Written::Conflict = (stored.write)(&edited)? {
+                continue;
             }
             if edited.comments_lost {
                 told.without_comments.push(edited.entry);
@@ -117,12 +95,15 @@ impl Target {
             }
             half_done = true;
         }
-        Err(contended("users", &self.users))
+        Err(match self {
+            Self::Directory(directory) => contended("users", &format!("{:?}", directory.users)),
+            Self::Secrets(secrets) => contended("users", &secrets.place_of_users()),
+        })
     }
 
     /// The key ring as it stands, and warnings about its document.
     pub(super) fn ring(&self) -> Result<keys_document::Parsed, Failure> {
-        self.read_ring().map(|(_, parsed)| parsed)
+        self.read_keys().map(|stored| stored.parsed)
     }
 
     /// Changes the key ring in one write onto exactly what was read; plans anew where somebody else has written
@@ -132,50 +113,65 @@ impl Target {
         mut plan: impl FnMut(&KeyRing) -> Result<Ring<T>, Failure>,
     ) -> Result<T, Failure> {
         for turn in 0..TRIES {
-            pause(turn);
-            let (seen, parsed) = self.read_ring()?;
-            let (next, told) = match plan(&parsed.ring)? {
+            self.pause(turn);
+            let stored = self.read_keys()?;
+            let (next, told) = match plan(&stored.parsed.ring)? {
                 Ring::Keep(told) => return Ok(told),
                 Ring::Write(next, told) => (next, told),
             };
-            match replace(&self.keys_file(), &seen, &keys_document::serialise(&next), MODE) {
-                Ok(()) => return Ok(told),
-                Err(ReplaceError::Conflict { .. }) => {}
-                Err(error) => return Err(Failure::run_time(format_args!("keys: {error}"))),
+            if let Written::Done = (stored.write)(&keys_document::serialise(&next))? {
+                return Ok(told);
             }
         }
-        Err(contended("keys", &self.keys))
+        Err(match self {
+            Self::Directory(directory) => contended("keys", &format!("{:?}", directory.keys)),
+            Self::Secrets(secrets) => contended("keys", &secrets.place_of_keys()),
+        })
     }
 
-    fn user_entries(&self) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
-        read_entries(&self.users).map_err(|error| Failure::run_time(format_args!("users: {error}")))
-    }
-
-    fn write_users(&self, entries: &BTreeMap<String, Vec<u8>>, edited: &Edited) -> Result<(), ReplaceError> {
-        let before = entries.get(&edited.entry).map(Vec::as_slice);
-        if before == Some(&edited.content) {
-            return Ok(());
-        }
-        let path = self.users.join(&edited.entry);
-        // The entry as a version of its own must be the one that the change was planned on.
-        match Snapshot::read(&path) {
-            Ok(seen) if seen.content() == before => replace(&path, &seen, &edited.content, MODE),
-            _ => Err(ReplaceError::Conflict { path }),
+    /// Seconds since the epoch, as what is written is to be dated; the API server's, where this clock is off.
+    pub(super) fn now(&self) -> Result<u64, Failure> {
+        match self {
+            Self::Directory(_) => Ok(epoch()),
+            Self::Secrets(secrets) => secrets.now(),
         }
     }
 
-    fn keys_file(&self) -> PathBuf {
-        self.keys.join(KEYS_ENTRY)
+    /// The same for a rotation; a clock that is off by more than 30 s from the API server's is an error.
+    pub(super) fn exact_now(&self) -> Result<u64, Failure> {
+        match self {
+            Self::Directory(_) => Ok(epoch()),
+            Self::Secrets(secrets) => secrets.exact_now(),
+        }
     }
 
-    fn read_ring(&self) -> Result<(Snapshot, keys_document::Parsed), Failure> {
-        let file = self.keys_file();
-        // The directory first: a file that is missing in a directory that is there is an empty ring.
-        let seen = read_entries(&self.keys).and_then(|_| Snapshot::read(&file));
-        let seen = seen.map_err(|error| Failure::run_time(format_args!("keys: {error}")))?;
-        let parsed = keys_document::parse(seen.content().unwrap_or_default())
-            .map_err(|error| Failure::run_time(format_args!("keys: {file:?}: {error}: mend that first")))?;
-        Ok((seen, parsed))
+    fn read_users(&self) -> Result<StoredUsers<'_>, Failure> {
+        match self {
+            Self::Directory(directory) => directory.read_users(),
+            Self::Secrets(secrets) => secrets.read_users(),
+        }
+    }
+
+    fn read_keys(&self) -> Result<StoredKeys<'_>, Failure> {
+        match self {
+            Self::Directory(directory) => directory.read_keys(),
+            Self::Secrets(secrets) => secrets.read_keys(),
+        }
+    }
+
+    /// Lets others go first, for a random time that may be twice as long every turn.
+    fn pause(&self, turn: u32) {
+        if turn > 0 {
+            let longest = match self {
+                Self::Directory(_) => PAUSE,
+                Self::Secrets(_) => PAUSE_AT_SERVER,
+            };
+            let bound = Duration::from_millis(10 << turn.min(10)).min(longest);
+            let mut chance = [0; 1];
+            // Without chance all wait equally long, no more.
+            let _ = rand::fill(&mut chance);
+            thread::sleep(bound.mul_f64(f64::from(chance[0]) / 255.0));
+        }
     }
 }
 
@@ -187,16 +183,8 @@ fn refused(error: &EditError) -> Failure {
     }
 }
 
-fn contended(what: &str, directory: &Path) -> Failure {
-    Failure::run_time(format_args!("{what}: {directory:?} kept changing under this command: try again"))
-}
-
-/// Lets the others go first, a little longer every time; writers differ by their process.
-fn pause(turn: u64) {
-    if turn > 0 {
-        let spread = u64::from(std::process::id() % 7) + 1;
-        thread::sleep(Duration::from_millis(turn * spread).min(PAUSE));
-    }
+fn contended(what: &str, place: &str) -> Failure {
+    Failure::run_time(format_args!("{what}: {place} kept changing under this command: try again"))
 }
 
 #[cfg(test)]
@@ -211,20 +199,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("users")).unwrap();
         fs::create_dir(dir.path().join("keys")).unwrap();
-        let target = Target::dir(dir.path());
+        let target = Target::Directory(Directory::at(dir.path()));
         (dir, target)
     }
 
     #[test]
     fn a_ring_that_changed_meanwhile_is_planned_on_anew() {
-        let (_dir, target) = made();
+        let (dir, target) = made();
         let key = |kid: &str| Key::generate(Algorithm::Hs512, kid, 1, 1);
         let mut seen = Vec::new();
         let told = target.change_ring(|ring| {
             seen.push(ring.keys().len());
             if seen.len() == 1 {
                 let other = KeyRing::new(vec![key("other")]).unwrap();
-                fs::write(target.keys_file(), keys_document::serialise(&other)).unwrap();
+                fs::write(dir.path().join("keys/keys.jwks"), keys_document::serialise(&other)).unwrap();
             }
             let mut keys = ring.keys().to_vec();
             keys.push(key("mine"));

@@ -7,14 +7,13 @@ use clap::{Arg, ArgMatches, Command};
 use serde_json::{Map, Value, json};
 
 use super::output::{self, Format};
-use super::target::{Target, dir_arg};
+use super::target::{self, Part, Target};
 use super::{Failure, settings, span};
 use crate::app;
 use crate::auth::access::{AccessPolicy, Mode, RouteRule};
 use crate::auth::names;
 use crate::auth::token::{MAX_TOKEN, Unverified, decode_unverified};
 use crate::auth::users::{User, UserState};
-use crate::clock::epoch;
 use crate::config::{self, Config};
 use crate::gate::{Access, Gate, IdentityHeaders, Trust, TunnelLife, group_names};
 use crate::login::{Grant, TokenSettings, mint};
@@ -33,23 +32,21 @@ pub(super) fn command() -> Command {
                 .long("ttl")
                 .value_name("SPAN")
                 .help("How long it is good, such as 5m; at most tokens.maxTtl [default: tokens.ttl]"),
-        )
-        .arg(dir_arg());
+        );
     let inspect = Command::new("inspect")
         .about("Decode a token from standard input, and judge it as the proxy does")
-        .arg(dir_arg())
         .arg(output::format_arg());
     Command::new("token")
         .about("Mint tokens, and look into them")
         .subcommand_required(true)
-        .subcommand(settings::add(issue, settings::TOKENS))
-        .subcommand(settings::add(inspect, settings::TOKENS))
+        .subcommand(target::add(settings::add(issue, settings::TOKENS), Part::Both))
+        .subcommand(target::add(settings::add(inspect, settings::TOKENS), Part::Both))
 }
 
 pub(super) fn run(arguments: &ArgMatches) -> Result<u8, Failure> {
     let (command, arguments) = arguments.subcommand().expect("clap asks for a subcommand");
     let config = settings::load(arguments)?;
-    let target = Target::of_configured(arguments, &config)?;
+    let target = Target::of(arguments, &config, Part::Both)?;
     match command {
         "issue" => issue(&target, arguments, &app::settings::tokens(&config.tokens)),
         "inspect" => inspect(&target, &config, output::format(arguments)),
@@ -63,8 +60,8 @@ fn issue(target: &Target, arguments: &ArgMatches, tokens: &TokenSettings) -> Res
         Some(text) => ttl(text, tokens.max_ttl)?,
     };
     let name = arguments.get_one::<String>("user").expect("the argument is required");
-    let now = epoch();
     let users = target.users()?.users;
+    let now = target.now()?;
     let user = users.find(name.as_bytes()).ok_or_else(|| {
         Failure::run_time(format_args!("there is no user {}: `users list` shows who is there", names::shown(name)))
     })?;
@@ -123,7 +120,7 @@ fn inspect(target: &Target, config: &Config, format: Format) -> Result<u8, Failu
         access: Arc::new(access(&config.access)),
         generation: 0,
     };
-    let verdict = Gate::new(app::settings::expected(&config.tokens)).identify(&trust, token, epoch());
+    let verdict = Gate::new(app::settings::expected(&config.tokens)).identify(&trust, token, target.now()?);
     let reason = verdict.as_ref().err().map(|reason| reason.as_str());
     let in_api_group = verdict
         .as_ref()

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::output::{self, Format};
 use super::prompt::{self, NewPassword};
-use super::target::{Target, dir_arg};
-use super::{Failure, span};
+use super::target::{self, Part, Target};
+use super::{Failure, settings, span};
 use crate::auth::names;
 use crate::auth::password::{Work, hash};
 use crate::auth::users::{PasswordEntry, User, UserState};
@@ -19,13 +19,14 @@ use crate::store::users_document::MAX_DOCUMENT_BYTES;
 use crate::store::users_document::edit::Change;
 
 pub(super) fn command() -> Command {
-    let on_user = |name, about| Command::new(name).about(about).arg(name_arg()).arg(dir_arg());
+    let located = |command| target::add(settings::add(command, &[]), Part::Users);
+    let on_user = |name, about| located(Command::new(name).about(about).arg(name_arg()));
     let with_password = |command: Command| prompt::add(command).arg(expires_arg());
     Command::new("users")
         .about("Manage who may log in")
         .subcommand_required(true)
         .subcommand(
-            Command::new("list").about("Show all users, without their hashes").arg(dir_arg()).arg(output::format_arg()),
+            located(Command::new("list").about("Show all users, without their hashes")).arg(output::format_arg()),
         )
         .subcommand(with_password(
             on_user("add", "Add a user").arg(
@@ -49,34 +50,31 @@ pub(super) fn command() -> Command {
         .subcommand(on_user("logout", "Refuse every token of a user that was issued so far"))
         .subcommand(on_user("remove", "Remove a user"))
         .subcommand(
-            Command::new("import")
-                .about("Add the users of a htpasswd file (bcrypt or argon2id)")
-                .arg(
-                    Arg::new("file")
-                        .value_name("FILE")
-                        .required(true)
-                        .value_parser(value_parser!(PathBuf))
-                        .help("The htpasswd file; `-`: standard input"),
-                )
-                .arg(dir_arg()),
+            located(Command::new("import").about("Add the users of a htpasswd file (bcrypt or argon2id)")).arg(
+                Arg::new("file")
+                    .value_name("FILE")
+                    .required(true)
+                    .value_parser(value_parser!(PathBuf))
+                    .help("The htpasswd file; `-`: standard input"),
+            ),
         )
 }
 
 pub(super) fn run(arguments: &ArgMatches) -> Result<u8, Failure> {
     let (command, arguments) = arguments.subcommand().expect("clap asks for a subcommand");
-    let target = Target::of(arguments);
-    let now = epoch();
+    let config = settings::load(arguments)?;
+    let target = Target::of(arguments, &config, Part::Users)?;
     let name = || arguments.get_one::<String>("name").expect("the argument is required").clone();
     match command {
-        "list" => return list(&target, output::format(arguments), now),
-        "add" | "passwd" => return set_password(&target, command, &name(), arguments, now),
+        "list" => return list(&target, output::format(arguments), epoch()),
+        "add" | "passwd" => return set_password(&target, command, &name(), arguments),
         "disable" => change(&target, &Change::Disable { name: name() })?,
         "enable" => change(&target, &Change::Enable { name: name() })?,
-        "logout" => change(&target, &Change::Logout { name: name(), now })?,
+        "logout" => change(&target, &Change::Logout { name: name(), now: target.now()? })?,
         "remove" => change(&target, &Change::Remove { name: name() })?,
         "import" => {
             let file = arguments.get_one::<PathBuf>("file").expect("the argument is required");
-            change(&target, &Change::Import { htpasswd: read_import(file)?, now })?;
+            change(&target, &Change::Import { htpasswd: read_import(file)?, now: target.now()? })?;
             output::note("the users were imported");
             return Ok(0);
         }
@@ -92,7 +90,8 @@ pub(super) fn run(arguments: &ArgMatches) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn set_password(target: &Target, command: &str, name: &str, arguments: &ArgMatches, now: u64) -> Result<u8, Failure> {
+fn set_password(target: &Target, command: &str, name: &str, arguments: &ArgMatches) -> Result<u8, Failure> {
+    let now = target.now()?;
     let expires_at = arguments
         .get_one::<String>("expires")
         .map(|text| span::expiry(text, now).map_err(|reason| Failure::usage(format_args!("--expires {reason}"))))

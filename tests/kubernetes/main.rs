@@ -4,6 +4,7 @@
 mod audit;
 #[allow(dead_code, unused_imports, reason = "what the tests of a store ask for, which are written one after the other")]
 mod cluster;
+mod commands;
 mod faults;
 mod front;
 mod outage;

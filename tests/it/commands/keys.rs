@@ -108,7 +108,11 @@ fn bad_input_is_refused() {
         ("keys rotate --rotate-every often", 64, "`keys.rotateEvery`"),
         ("keys rotate --rotate-every 2m --propagation 1m", 64, "`keys.rotateEvery`"),
         ("keys rotate --config nowhere", 64, "nowhere: cannot be read"),
-        ("keys rotate --config .vestibule/kubernetes.yaml", 64, "give --dir DIR"),
+        (
+            "keys rotate --config .vestibule/kubernetes.yaml --kubeconfig nowhere",
+            64,
+            "kubeconfig: \"nowhere\" cannot be read",
+        ),
         ("keys rotate --algorithm none", 64, "is not one of HS512, ES256, EdDSA"),
         ("keys rotate --dir nowhere", 1, "\"nowhere/keys\" is not there"),
         ("keys list --dir nowhere", 1, "\"nowhere/keys\" is not there"),
