@@ -7,9 +7,13 @@ mod cluster;
 mod commands;
 mod faults;
 mod front;
+mod keys;
 mod outage;
 mod pod;
 mod rights;
+mod sidecar;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with tests/it, which uses the rest")]
 mod support;
+mod trouble;
+mod users;
