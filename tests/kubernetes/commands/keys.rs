@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::shell::{Ran, Shell, allow};
 use crate::cluster::{Front, KEYS, Pod, Reply, namespace};
@@ -64,31 +64,33 @@ async fn in_a_pod_the_service_account_rotates() {
     run(&["keys", "list", "--secret", KEYS, "--as", "somebody"]).refused(64, "--as works with a kubeconfig");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn by_a_clock_that_is_off_nothing_is_rotated_but_all_can_be_revoked() {
     let Some(ns) = namespace().await else { return };
     ns.create_secret(KEYS, NONE).await;
     let kubeconfig = ns.account().await.kubeconfig().await;
     let front = Front::start(&kubeconfig).await;
     let shell = Shell::new(&front.kubeconfig(&kubeconfig));
-    let first = shell.done(&format!("keys rotate --secret {KEYS}"));
+    let first = shell.run_beside(&format!("keys rotate --secret {KEYS}")).await.out;
     for (ahead, words) in [(-95, "s ahead of the API server's, and keys are dated by it"), (95, "s behind the API")] {
         front.set_clock(ahead);
-        shell.run(&format!("keys rotate --secret {KEYS}")).refused(1, words);
+        shell.run_beside(&format!("keys rotate --secret {KEYS}")).await.refused(1, words);
     }
     front.set_clock(-20);
-    shell.done(&format!("keys rotate --secret {KEYS}"));
+    let ran = shell.run_beside(&format!("keys rotate --secret {KEYS}")).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
     front.set_clock(-95);
-    let ran = shell.run(&format!("keys revoke {} --secret {KEYS}", first.trim()));
+    let ran = shell.run_beside(&format!("keys revoke {} --secret {KEYS}", first.trim())).await;
     assert!(ran.code == 0 && ran.err.contains("the API server's counts here"), "{ran:?}");
-    let list = shell.json(&format!("keys list -o json --secret {KEYS}"));
+    let ran = shell.run_beside(&format!("keys list -o json --secret {KEYS}")).await;
+    let list: Value = serde_json::from_str(&ran.out).expect("JSON");
     let now = crate::support::now();
     // By the API server's clock, as sidecars have it, it signs already.
     assert!(list[0]["nbf"].as_u64().is_some_and(|nbf| nbf.abs_diff(now - 95) < 15), "{list}");
 }
 
 /// 429 and a lost race both mean again; an answer that never comes does not.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn what_may_be_asked_again_is() {
     let Some(ns) = namespace().await else { return };
     ns.create_secret(KEYS, NONE).await;
@@ -98,8 +100,10 @@ async fn what_may_be_asked_again_is() {
     front.answer(1, Reply::status(429).retry_after(1), |asked| asked.method == "GET");
     front.answer(1, Reply::status(429).retry_after(1), |asked| asked.method == "PATCH");
     front.answer(3, Reply::status(409), |asked| asked.method == "PATCH");
-    shell.done(&format!("keys rotate --secret {KEYS}"));
-    assert_eq!(shell.json(&format!("keys list -o json --secret {KEYS}")).as_array().map(Vec::len), Some(1));
+    let ran = shell.run_beside(&format!("keys rotate --secret {KEYS}")).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let ran = shell.run_beside(&format!("keys list --secret {KEYS}")).await;
+    assert_eq!(ran.out.lines().count(), 2, "a heading and a key: {ran:?}");
     front.answer(1, Reply::status(500), |asked| asked.method == "PATCH");
-    shell.run(&format!("keys rotate --secret {KEYS}")).refused(1, "it may have been changed all the same");
+    shell.run_beside(&format!("keys rotate --secret {KEYS}")).await.refused(1, "it may have been changed all the same");
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -11,7 +12,8 @@ use tempfile::TempDir;
 use crate::cluster::{Kubeconfig, Namespace};
 
 /// A home with a kubeconfig and nothing else.
-pub(super) struct Shell(TempDir);
+#[derive(Clone)]
+pub(super) struct Shell(Arc<TempDir>);
 
 /// How a run ended.
 #[derive(Debug)]
@@ -23,7 +25,7 @@ pub(super) struct Ran {
 
 impl Shell {
     pub(super) fn new(kubeconfig: &Kubeconfig) -> Self {
-        let shell = Self(tempfile::tempdir().expect("a directory"));
+        let shell = Self(Arc::new(tempfile::tempdir().expect("a directory")));
         kubeconfig.write(&shell.path("kubeconfig"));
         shell
     }
@@ -69,6 +71,12 @@ impl Shell {
         // It may end without having read everything.
         let _ = child.stdin.take().expect("a pipe").write_all(stdin);
         Ran::of(child.wait_with_output().expect("the program ends"))
+    }
+
+    /// The same while what stands in front of the API server goes on in this process.
+    pub(super) async fn run_beside(&self, arguments: &str) -> Ran {
+        let (shell, arguments) = (self.clone(), arguments.to_owned());
+        tokio::task::spawn_blocking(move || shell.run(&arguments)).await.expect("no panic")
     }
 
     /// Runs what must work; what it printed on standard output.
