@@ -6,6 +6,7 @@ mod client_socket;
 mod connection;
 mod executor;
 mod head_scan;
+mod lent;
 mod limits;
 mod linger;
 mod listener;

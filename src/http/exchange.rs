@@ -57,7 +57,7 @@ impl Exchange {
         });
         Box::new(Self {
             peer: Rc::clone(peer),
-            serving: peer.activity.serve(request.body().is_end_stream()),
+            serving: peer.activity.serve(length(request.body())),
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
@@ -131,8 +131,14 @@ impl Exchange {
     }
 }
 
+/// Of a body, where it is known.
+fn length(body: &Incoming) -> Option<u64> {
+    if body.is_end_stream() { Some(0) } else { body.size_hint().exact() }
+}
+
 impl Drop for Exchange {
     fn drop(&mut self) {
+        self.serving.read(self.progress.bytes.get());
         let worker = &self.peer.worker;
         let took = self.serving.began().elapsed();
         let status = self.status.unwrap_or(CLIENT_LEFT);

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 /// A client that is still sending when its answer has been sent must be able to read it: closing a socket with bytes
@@ -57,6 +57,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Linger<T> {
                 },
             }
         }
+    }
+}
+
+impl<T: AsyncBufRead + Unpin> Linger<T> {
+    /// Something has come, be it the end; it is left for the next read.
+    pub(super) fn poll_come(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.inner).poll_fill_buf(cx).map(drop)
     }
 }
 

@@ -58,7 +58,7 @@ impl Service for Clumsy {
     }
 
     async fn serve(peer: Rc<ClumsyPeer>, request: Request<Incoming>) -> Result<Response<Self::Body>, Infallible> {
-        let _serving = peer.activity.serve(true);
+        let _serving = peer.activity.serve(Some(0));
         match request.uri().path() {
             "/panic" => panic!("a request's own affair"),
             "/late" => {
