@@ -120,8 +120,8 @@ impl Desk {
             // Without the desk nobody waits for it.
             drop(results.blocking_send((job, check)));
         })?;
-        // Hashing threads take no lock that a worker may want: one that has to give way would keep it, and all requests of
-        // that worker would wait. And the desk owns the queue that they wait at: it must not be kept alive by them.
+        // Hashing threads do not take the desk's lock: one that has to give way would keep it, and with a worker that wants it
+        // all its requests would wait. And the desk owns the queue that they wait at: it must not be kept alive by them.
         let weak = Arc::downgrade(&desk);
         tokio::spawn(async move {
             while let (Some((job, check)), Some(desk)) = (checked.recv().await, weak.upgrade()) {
