@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -121,6 +121,7 @@ impl Exchange {
         let turn = Turn::current();
         if let Some(turn) = &turn {
             turn.is_clients();
+            detach(&mut head.headers);
         }
         Response::from_parts(head, ReplyBody { source, exchange: self, turn })
     }
@@ -128,6 +129,18 @@ impl Exchange {
     /// An answer of Vestibule's own.
     pub(super) fn replied(self: Box<Self>, reply: Reply) -> Response<ReplyBody> {
         self.answered(reply.response, reply.outcome)
+    }
+}
+
+/// HTTP/2 remembers fields as long as a connection lives (RFC 7541, section 2.3.2). A value that is a part of the buffer
+/// into which the application's answer was read would keep all of it: each is copied into memory of its own.
+fn detach(headers: &mut HeaderMap) {
+    for value in headers.values_mut() {
+        let is_sensitive = value.is_sensitive();
+        if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
+            *value = copy;
+            value.set_sensitive(is_sensitive);
+        }
     }
 }
 
@@ -201,7 +214,7 @@ impl Body for ReplyBody {
         if let Some(turn) = &this.turn {
             turn.is_ours();
         }
-        let frame = match &mut this.source {
+        let mut frame = match &mut this.source {
             Source::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Source::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Source::Application(body) => Pin::new(&mut **body).poll_frame(cx),
@@ -211,8 +224,13 @@ impl Body for ReplyBody {
         {
             this.exchange.bytes_out += data.len() as u64;
         }
-        if let (Some(turn), true) = (&this.turn, frame.is_ready()) {
+        if let (Some(turn), Poll::Ready(frame)) = (&this.turn, &mut frame) {
             turn.is_clients();
+            if let Some(Ok(frame)) = frame
+                && let Some(trailers) = frame.trailers_mut()
+            {
+                detach(trailers);
+            }
         }
         frame
     }

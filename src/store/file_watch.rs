@@ -1,5 +1,6 @@
 //! Tells that files or directories may have changed: inotify for speed, fingerprints as a safety net.
 
+use std::collections::BTreeSet;
 use std::path::{PathBuf, absolute};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant as StdInstant};
@@ -28,6 +29,8 @@ pub struct FileWatch {
     targets: Vec<PathBuf>,
     inotify: Result<Inotify, Errno>,
     interest: Interest,
+    /// Where the trails lead through.
+    directories: BTreeSet<PathBuf>,
     seen: Look,
     warning: Option<String>,
     next_poll: Instant,
@@ -46,6 +49,7 @@ impl FileWatch {
             targets,
             inotify: Inotify::new(),
             interest: Interest::default(),
+            directories: BTreeSet::new(),
             warning: None,
             next_poll: first_poll(),
             burst: None,
@@ -87,7 +91,7 @@ impl FileWatch {
         if self.warning.is_some() {
             self.arm();
         }
-        if Look::at(&self.targets) != self.seen {
+        if Look::at(&self.targets, &self.directories) != self.seen {
             self.burst = Some(Instant::now());
         }
     }
@@ -95,16 +99,15 @@ impl FileWatch {
     /// What changes after the look makes an event, and what changed before it is yet to be read.
     fn arm_and_look(&mut self) {
         self.arm();
-        self.seen = Look::at(&self.targets);
+        self.seen = Look::at(&self.targets, &self.directories);
     }
 
     /// Watches the directories that the targets now lead through.
     fn arm(&mut self) {
-        let (directories, interest) = trail::of(&self.targets);
-        self.interest = interest;
+        (self.directories, self.interest) = trail::of(&self.targets);
         let armed = match &mut self.inotify {
             Err(error) => Err(*error),
-            Ok(inotify) => inotify.watch(&directories),
+            Ok(inotify) => inotify.watch(&self.directories),
         };
         self.warning = armed.err().map(explain);
     }

@@ -113,3 +113,41 @@ impl Inotify {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Every look and every read of a store would wake its own process.
+    #[tokio::test]
+    async fn reading_makes_no_event() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("users.yaml"), "users: {}").unwrap();
+        let mut inotify = Inotify::new().unwrap();
+        inotify.watch(&[dir.path().to_owned()].into()).unwrap();
+        let comes = || inotify.read(inotify.events.get_ref(), &|_| true).ok();
+        fs::read(dir.path().join("users.yaml")).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(comes(), None);
+        fs::write(dir.path().join("users.yaml"), "").unwrap();
+        assert_eq!(comes(), Some(true));
+    }
+
+    #[tokio::test]
+    async fn what_is_watched_no_more_is_silent() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut inotify = Inotify::new().unwrap();
+        let absent = one.path().join("absent");
+        inotify.watch(&[one.path().to_owned(), absent].into()).unwrap();
+        inotify.watch(&[two.path().to_owned()].into()).unwrap();
+        fs::write(one.path().join("a"), "").unwrap();
+        // The kernel says that the watch is gone; that is nobody's any more.
+        assert_eq!(inotify.read(inotify.events.get_ref(), &|_| true).ok(), Some(false));
+        fs::write(two.path().join("a"), "").unwrap();
+        assert_eq!(inotify.read(inotify.events.get_ref(), &|path| path == two.path().join("a")).ok(), Some(true));
+        drop(two);
+        assert_eq!(inotify.read(inotify.events.get_ref(), &|_| false).ok(), Some(true), "it has gone itself");
+    }
+}

@@ -151,6 +151,16 @@ async fn without_inotify_changes_are_late_and_the_warning_says_so() {
 }
 
 #[tokio::test]
+async fn all_watches_look_at_the_same_moments() {
+    let one = FileWatch::new([]);
+    sleep(POLL / 3).await;
+    let two = FileWatch::new([]);
+    let apart = two.next_poll.duration_since(one.next_poll).as_millis() % POLL.as_millis();
+    let apart = apart.min(POLL.as_millis() - apart);
+    assert!(apart < POLL.as_millis() / 6, "{apart} ms apart");
+}
+
+#[tokio::test]
 async fn a_burst_is_one_wake_that_ends_in_bounded_time() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("users.yaml");
