@@ -20,6 +20,7 @@ pub(crate) use connection::{Held, Service};
 pub(crate) use executor::LocalExecutor;
 pub(crate) use head_scan::Hidden;
 pub(crate) use limits::ConnectionLimits;
+pub(crate) use linger::Linger;
 pub(crate) use listener::{Accept, Listener, accept};
 pub(crate) use roster::Roster;
 pub(crate) use tls::{TlsOptions, server_config};

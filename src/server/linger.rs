@@ -14,7 +14,7 @@ use tokio::time::Sleep;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Wraps a stream whose shutdown takes until the other side has closed as well, or for as long as it is worth.
-pub(super) struct Linger<T> {
+pub(crate) struct Linger<T> {
     inner: T,
     /// What may be read and thrown away.
     bytes: usize,
@@ -30,7 +30,7 @@ struct Lingering {
 
 impl<T> Linger<T> {
     /// `bytes`: how much may be read and thrown away.
-    pub(super) fn new(inner: T, bytes: usize) -> Self {
+    pub(crate) fn new(inner: T, bytes: usize) -> Self {
         Self { inner, bytes, lingering: None }
     }
 }

@@ -27,6 +27,8 @@ const AT_LEAST: Duration = Duration::from_secs(30);
 const JITTER_MS: u64 = 10_000;
 /// After the first write that failed; the next pauses are twice as long.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause before a first key is tried again: until there is one, nobody gets in.
+const LONGEST_FOR_FIRST: Duration = Duration::from_secs(10);
 /// Owner only: the file holds secrets.
 const MODE: u32 = 0o600;
 
@@ -88,7 +90,11 @@ impl KeyFeed {
         loop {
             match self.due() {
                 None => turn = None,
-                Some(change) if change.reason == Reason::FirstKey => turn = Some(Instant::now() + self.pause),
+                Some(change) if change.reason == Reason::FirstKey => {
+                    // Looks at the ring in between do not put it off.
+                    let at = Instant::now() + self.pause.min(LONGEST_FOR_FIRST);
+                    turn = Some(turn.map_or(at, |turn| at.min(turn)));
+                }
                 Some(_) => drop(
                     turn.get_or_insert_with(|| Instant::now() + self.pause + Duration::from_millis(random(JITTER_MS))),
                 ),
