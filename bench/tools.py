@@ -88,6 +88,9 @@ def version(name: str) -> str:
     """What the program says of its version, in a few words; empty where it cannot be asked."""
     flag = {"haproxy": "-v", "nginx": "-v", "wrk": "-v"}.get(name, "--version")
     try:
+        # What is built from a module does not know it.
+        if name in GO and program(name) == str(_built(name)):
+            return GO[name].version.removeprefix("v")
         said = subprocess.run([program(name), flag], capture_output=True, text=True, timeout=20)
     except (Missing, OSError, subprocess.TimeoutExpired):
         return ""
@@ -149,7 +152,7 @@ def _go(name: str) -> str:
     given = os.environ.get(program.variable)
     if given and not os.access(given, os.X_OK):
         raise Missing(f"{program.variable} names {given!r}, which cannot be run")
-    built = CACHE / "go" / f"{name}-{program.version}"
+    built = _built(name)
     found = given or _which(name) or (str(built) if built.exists() else None)
     if found:
         return found
@@ -164,6 +167,10 @@ def _go(name: str) -> str:
         why = last_line(error.stderr or json.loads(error.stdout or "{}").get("Error", ""))
         raise Missing(f"{name} does not build: {why}") from None
     return str(built)
+
+
+def _built(name: str) -> Path:
+    return CACHE / "go" / f"{name}-{GO[name].version}"
 
 
 def _output(argv: list[str], cwd: str = "/") -> str:
