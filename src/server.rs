@@ -5,6 +5,7 @@ mod client_io;
 mod client_socket;
 mod connection;
 mod executor;
+mod gathered;
 mod head_scan;
 mod lent;
 mod limits;

@@ -51,7 +51,9 @@ impl Exchange {
     pub(super) fn begin(peer: &Rc<Peer>, request: &mut Request<Incoming>, outcome: Outcome) -> Box<Self> {
         let request_id = request.headers().get(X_REQUEST_ID).filter(|id| !id.is_empty()).cloned();
         let request_id = request_id.unwrap_or_else(|| {
-            let made = HeaderValue::from_maybe_shared(Bytes::from(uuid::v4())).expect("a UUID is visible ASCII");
+            let mut made = HeaderValue::from_maybe_shared(Bytes::from(uuid::v4())).expect("a UUID is visible ASCII");
+            // Another for each request: HTTP/2's table of fields has better use for its space (RFC 7541, section 7.1.3).
+            made.set_sensitive(true);
             request.headers_mut().insert(X_REQUEST_ID, made.clone());
             made
         });
@@ -153,7 +155,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.serving.read(self.progress.bytes.get());
         let worker = &self.peer.worker;
-        let took = self.serving.began().elapsed();
+        let took = self.serving.ended();
         let status = self.status.unwrap_or(CLIENT_LEFT);
         worker.metrics.request(self.outcome, status, took);
         if worker.log.access_enabled() {
@@ -199,9 +201,9 @@ impl From<Bytes> for Source {
     }
 }
 
-impl From<AnswerBody> for Source {
-    fn from(body: AnswerBody) -> Self {
-        Self::Application(Box::new(body))
+impl From<Box<AnswerBody>> for Source {
+    fn from(body: Box<AnswerBody>) -> Self {
+        Self::Application(body)
     }
 }
 

@@ -113,14 +113,14 @@ impl Activity {
 
     /// The handshake is done.
     pub(super) fn connected(&self) {
-        self.0.mark();
+        self.0.mark(Instant::now());
     }
 
     /// The system takes no more bytes for the client.
     pub(super) fn blocked(&self) {
         let state = &*self.0;
         if state.blocked.load(Relaxed) == 0 {
-            state.blocked.store(state.micros().max(1), Relaxed);
+            state.blocked.store(state.micros(Instant::now()).max(1), Relaxed);
         }
     }
 
@@ -130,7 +130,7 @@ impl Activity {
         if state.blocked.load(Relaxed) > 0 {
             state.blocked.store(0, Relaxed);
             if matches!(self.phase(), Phase::Idle(_)) {
-                state.mark();
+                state.mark(Instant::now());
             }
         }
     }
@@ -141,7 +141,7 @@ impl Activity {
         let begins = state.serving.load(Relaxed) == 0 && !state.in_head.load(Relaxed);
         if begins {
             state.in_head.store(true, Relaxed);
-            state.mark();
+            state.mark(Instant::now());
         }
         begins
     }
@@ -174,7 +174,7 @@ impl Activity {
         state.requests.fetch_add(1, Relaxed);
         state.in_head.store(false, Relaxed);
         state.unflushed.store(true, Relaxed);
-        ServingGuard { activity: self.clone(), body, read: 0, began: Instant::now(), answered: false }
+        ServingGuard { activity: self.clone(), body, read: 0, began: Instant::now(), ended: None, answered: false }
     }
 
     /// No request has come yet.
@@ -230,12 +230,12 @@ impl Activity {
 }
 
 impl State {
-    fn mark(&self) {
-        self.since.store(self.micros(), Relaxed);
+    fn mark(&self, now: Instant) {
+        self.since.store(self.micros(now), Relaxed);
     }
 
-    fn micros(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
+    fn micros(&self, now: Instant) -> u64 {
+        u64::try_from((now - self.start).as_micros()).unwrap_or(u64::MAX)
     }
 }
 
@@ -247,13 +247,14 @@ pub(crate) struct ServingGuard {
     /// Bytes of it that were handed over.
     read: u64,
     began: Instant,
+    ended: Option<Instant>,
     answered: bool,
 }
 
 impl ServingGuard {
-    /// When the head was complete.
-    pub(crate) fn began(&self) -> Instant {
-        self.began
+    /// The request is over; how long it took from when its head was complete.
+    pub(crate) fn ended(&mut self) -> Duration {
+        *self.ended.insert(Instant::now()) - self.began
     }
 
     /// So many bytes of the body were handed over in all.
@@ -270,7 +271,8 @@ impl ServingGuard {
 impl Drop for ServingGuard {
     fn drop(&mut self) {
         let state = &*self.activity.0;
-        if !self.answered && self.began.elapsed() < HASTE {
+        let ended = self.ended.unwrap_or_else(Instant::now);
+        if !self.answered && ended - self.began < HASTE {
             state.abandoned.fetch_add(1, Relaxed);
         }
         if state.serving.fetch_sub(1, Relaxed) == 1 {
@@ -279,7 +281,7 @@ impl Drop for ServingGuard {
             if self.body != Some(behind) || self.read != behind {
                 state.kept.store(true, Relaxed);
             }
-            state.mark();
+            state.mark(ended);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -27,6 +27,7 @@ use tokio_rustls::server::TlsStream;
 use super::activity::{Activity, Phase};
 use super::client_io::{ClientIo, HeadRefused};
 use super::client_socket::ClientSocket;
+use super::gathered::{Gathered, InTurns};
 use super::lent::Owner;
 use super::limits::ConnectionLimits;
 use super::linger::Linger;
@@ -174,6 +175,7 @@ async fn serve_http2<S: Service>(stream: Box<TlsStream<ClientSocket>>, peer: Rc<
     // Twice the limit: what lies between gets our own answer, with a body.
     let header_bytes = u32::try_from(driven.limits.header_bytes.saturating_mul(2)).unwrap_or(u32::MAX);
     let executor = StreamExecutor { patience: driven.limits.idle_timeout, roster: Rc::clone(driven.place.roster()) };
+    let io = Gathered::new(Linger::new(stream, H2_LINGER_BYTES));
     let connection = http2::Builder::new(executor)
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
@@ -185,14 +187,15 @@ async fn serve_http2<S: Service>(stream: Box<TlsStream<ClientSocket>>, peer: Rc<
         .max_send_buf_size(H2_SEND_BUFFER)
         .keep_alive_interval(H2_PING)
         .keep_alive_timeout(H2_PONG)
-        .serve_connection(TokioIo::new(Linger::new(stream, H2_LINGER_BYTES)), service);
+        .serve_connection(TokioIo::new(io.clone()), service);
+    let mut connection = Box::pin(connection);
+    let turns = InTurns { connection: connection.as_mut(), io };
     // Streams that are under way when GOAWAY is sent are served (RFC 9113, section 6.8); a connection without any has
     // its last call.
     let is_time =
         |driven: &Driven| driven.place.is_draining() && (driven.place.had_last_call() || !driven.activity.is_fresh());
     // The streams are cut off one by one, with RST_STREAM.
-    let mut connection = Box::pin(connection);
-    driven.run(connection.as_mut(), is_time, http2::Connection::graceful_shutdown, |_| false).await;
+    driven.run(pin!(turns), is_time, |mut turns| turns.connection.as_mut().graceful_shutdown(), |_| false).await;
 }
 
 /// A connection until it ends by itself, is over, or has been drained.
