@@ -15,6 +15,8 @@ from peers import Cannot, Peer, Running, Work, accounts
 from stage import NotStarted, Stage, free_port, stop, why_ended
 
 GIB = 1 << 30
+# Seconds until connections that say nothing are idle.
+IDLE_FOR = 6
 
 
 @dataclass
@@ -227,6 +229,8 @@ def memory(bench: Bench) -> Cells:
                     cell.add(idle_cpu=(measure.on_cpu(one.pid) - before) * 1000 * 60 / span)
                     before = measure.resident(one.pid)
                     with Idle(one.port, one.headers(), bench.idle):
+                        # What is given up when nothing is said has its time to go.
+                        time.sleep(IDLE_FOR)
                         cell.add(connection=(measure.settled(one.pid) - before) / bench.idle)
                     wrk(one.port, "/1k", one.headers(), 2)
                     cell.add(loaded=measure.settled(one.pid))
@@ -241,6 +245,7 @@ def memory(bench: Bench) -> Cells:
                 try:
                     before = measure.settled(one.pid)
                     with Idle(one.port, one.headers(), bench.idle, http2=True):
+                        time.sleep(IDLE_FOR)
                         cells[peer.name].add(connection_http2=(measure.settled(one.pid) - before) / bench.idle)
                 except Failed as error:
                     tools.tell(f"memory: {peer.title}: HTTP/2: {error}")
