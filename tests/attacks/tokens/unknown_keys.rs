@@ -21,7 +21,7 @@ const STREAMS: u32 = 128;
 #[tokio::test]
 async fn waiting_for_keys_that_nobody_has_costs_others_nothing() {
     let _alone = alone().await;
-    let (connections, turns) = (20, if long() { 100 } else { 8 });
+    let (connections, turns) = if long() { (20, 100) } else { (4, 8) };
     let app = App::start().await;
     let config = "access: {rules: [{prefix: /open, allow: anyone}]}";
     let mut processes = Processes::start(&app, config, "/open").await;
