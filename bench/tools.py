@@ -25,6 +25,7 @@ DEBIAN = {
     "h2load": ("nghttp2-client", False),
     "openssl": ("openssl", False),
     "strace": ("strace", False),
+    "valgrind": ("valgrind", False),
 }
 
 
@@ -208,4 +209,4 @@ def last_line(text: str | bytes) -> str:
 
 
 def tell(line: str) -> None:
-    print(f"bench/run: {line}", file=sys.stderr, flush=True)
+    print(f"bench/{Path(sys.argv[0]).name}: {line}", file=sys.stderr, flush=True)
