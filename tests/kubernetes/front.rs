@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::cluster::{Api, Front, KEYS, Namespace, Reply, entry, named, namespace, selected};
-use crate::support::eventually;
+use crate::support::{eventually, get};
 
 /// The account of a sidecar by way of a front.
 async fn behind(ns: &Namespace) -> (Front, Api) {
@@ -98,7 +98,7 @@ async fn it_says_goodbye_and_finishes_what_runs() {
         let mut watch = api.watch(&selected(&ns.name, KEYS)).await;
         watch.next().await.expect("an event");
         let mut idle = api.connect().await;
-        assert_eq!(idle.send(crate::support::get("/version")).await.status, 401, "no token, but an answer");
+        idle.send(get("/version")).await;
         front.go_away();
         eventually("an end of the idle connection", async || idle.is_closed().then_some(())).await;
         ns.set(KEYS, &[("entry", "new")]).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::cluster::{KEYS, USERS, alone, entry, named, namespace};
+use crate::cluster::{KEYS, USERS, User, alone, entry, named, namespace};
 use crate::support::eventually;
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn a_token_of_a_test_lives_as_long_as_it_says() {
     }
     let kubeconfig = ns.admin().kubeconfig;
     for (seconds, status) in [(30, 404), (-1, 401)] {
-        let user = crate::cluster::User::Token(account.token_for(seconds));
+        let user = User::Token(account.token_for(seconds));
         let answer = kubeconfig.with_user(user).api().send("GET", &named(&ns.name, KEYS), None).await;
         assert_eq!(answer.status, status, "{seconds} s: {}", answer.text());
     }

@@ -3,18 +3,17 @@
 use std::env::var_os;
 use std::path::PathBuf;
 
-use super::BINARIES;
+use super::VARIABLE;
 
 /// What `VESTIBULE_CONTROL_PLANE` names, else what tests/kubernetes/build has built; `None` where there is neither.
 pub(super) fn folder() -> Result<Option<PathBuf>, String> {
-    match var_os(BINARIES) {
-        Some(named) if named == "none" => Ok(None),
+    match var_os(VARIABLE) {
         Some(named) => {
             let folder = PathBuf::from(named);
             let complete = holds_all(&folder);
-            complete
-                .then_some(Some(folder.clone()))
-                .ok_or_else(|| format!("{BINARIES}={}: no kube-apiserver and etcd in it", folder.display()))
+            complete.then_some(Some(folder.clone())).ok_or_else(|| {
+                format!("{VARIABLE}={}: that folder does not hold kube-apiserver and etcd", folder.display())
+            })
         }
         None if var_os("CI").is_some() => Ok(None),
         None => Ok(cached().filter(holds_all)),

@@ -1,4 +1,4 @@
-//! Kubeconfig files: those that tests write, and the one that `KUBECONFIG` may name.
+//! Kubeconfig files: those that tests write, and one that somebody names.
 
 use std::fs;
 use std::net::{SocketAddr, ToSocketAddrs as _};

@@ -20,6 +20,8 @@ mod secrets;
 mod trail;
 mod watches;
 
+use std::sync::Arc;
+
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub(crate) use account::Account;
@@ -34,13 +36,14 @@ pub(crate) use pod::Pod;
 pub(crate) use secrets::entry;
 pub(crate) use trail::Trail;
 
-/// Names a folder that holds `kube-apiserver` and `etcd`; `none` skips these tests.
-const BINARIES: &str = "VESTIBULE_CONTROL_PLANE";
+/// Names a folder that holds `kube-apiserver` and `etcd`. Or it is `kubeconfig`, for the cluster that `KUBECONFIG`
+/// names, in which namespaces are then made and deleted; or `none`, for those who skip these tests on purpose.
+const VARIABLE: &str = "VESTIBULE_CONTROL_PLANE";
 
 /// Where the tests run.
 pub(crate) enum Cluster {
     Own(ControlPlane),
-    /// The one that `KUBECONFIG` names.
+    /// The one that somebody's `KUBECONFIG` names.
     Named(Api),
 }
 
@@ -53,29 +56,34 @@ enum Hold {
 
 static USE: RwLock<()> = RwLock::const_new(());
 
-/// A new namespace of the shared cluster; `None`, said loudly, where there is no cluster.
+/// A new namespace of the shared cluster; `None`, said loudly, where there is no cluster. A test that needs a second one
+/// asks the first: two calls could wait for a test that waits for both.
 pub(crate) async fn namespace() -> Option<Namespace> {
     let cluster = shared().await?;
-    Some(Namespace::create(cluster, Hold::Shared(USE.read().await)).await)
+    Some(Namespace::create(cluster, Arc::new(Hold::Shared(USE.read().await))).await)
 }
 
 /// The same while no other test uses the cluster; `None` also where the cluster is not ours.
 pub(crate) async fn alone() -> Option<Namespace> {
     let cluster = shared().await?;
     if matches!(cluster, Cluster::Named(_)) {
-        skipped("a control plane of our own: unset KUBECONFIG, and run tests/kubernetes/build");
+        skipped("a control plane of our own, which tests/kubernetes/build builds");
         return None;
     }
-    Some(Namespace::create(cluster, Hold::Alone(USE.write().await)).await)
+    Some(Namespace::create(cluster, Arc::new(Hold::Alone(USE.write().await))).await)
 }
 
 /// The cluster of all tests of this process, started by the first one that asks.
 pub(crate) async fn shared() -> Option<&'static Cluster> {
     static SHARED: OnceCell<Result<Option<Cluster>, String>> = OnceCell::const_new();
+    if std::env::var_os(VARIABLE).is_some_and(|value| value == "none") {
+        eprintln!("SKIPPED: {VARIABLE}=none");
+        return None;
+    }
     match SHARED.get_or_init(Cluster::find).await {
         Ok(Some(cluster)) => Some(cluster),
         Ok(None) => {
-            skipped(&format!("a control plane: run tests/kubernetes/build, or let {BINARIES} name its folder"));
+            skipped(&format!("a control plane: run tests/kubernetes/build, or let {VARIABLE} name its folder"));
             None
         }
         Err(why) => panic!("there is no control plane: {why}"),
@@ -84,7 +92,9 @@ pub(crate) async fn shared() -> Option<&'static Cluster> {
 
 impl Cluster {
     async fn find() -> Result<Option<Self>, String> {
-        if let Some(file) = std::env::var_os("KUBECONFIG").filter(|file| !file.is_empty()) {
+        if std::env::var_os(VARIABLE).is_some_and(|value| value == "kubeconfig") {
+            let file =
+                std::env::var_os("KUBECONFIG").ok_or_else(|| format!("{VARIABLE} needs KUBECONFIG to be set"))?;
             return Ok(Some(Self::Named(Kubeconfig::read(file.as_ref())?.api())));
         }
         let Some(folder) = binaries::folder()? else { return Ok(None) };

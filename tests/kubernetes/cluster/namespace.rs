@@ -1,5 +1,6 @@
 //! A namespace of a test's own.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{process, thread};
 
@@ -18,12 +19,11 @@ const LONGEST: usize = 40;
 pub(crate) struct Namespace {
     pub(crate) name: String,
     pub(crate) cluster: &'static Cluster,
-    #[expect(dead_code, reason = "held for its drop")]
-    hold: Hold,
+    hold: Arc<Hold>,
 }
 
 impl Namespace {
-    pub(super) async fn create(cluster: &'static Cluster, hold: Hold) -> Self {
+    pub(super) async fn create(cluster: &'static Cluster, hold: Arc<Hold>) -> Self {
         if let Cluster::Own(own) = cluster {
             own.recover().await;
         }
@@ -31,6 +31,11 @@ impl Namespace {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         cluster.admin().create("/api/v1/namespaces", &namespace).await;
         Self { name, cluster, hold }
+    }
+
+    /// A second namespace for the same test.
+    pub(crate) async fn another(&self) -> Self {
+        Self::create(self.cluster, Arc::clone(&self.hold)).await
     }
 
     pub(crate) fn admin(&self) -> Api {

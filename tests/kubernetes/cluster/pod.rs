@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::kubeconfig::Kubeconfig;
@@ -57,6 +58,11 @@ impl Pod {
     /// The folder of the service account's files, from outside.
     pub(crate) fn files(&self) -> PathBuf {
         self.dir.path().join("mounted")
+    }
+
+    /// A `serve` in the pod, with the Secrets of its namespace as its store.
+    pub(crate) fn sidecar(&self) -> Setup {
+        self.hold(Setup::new().store(json!({"kubernetes": {}})))
     }
 
     /// Lets a `serve` run in the pod.

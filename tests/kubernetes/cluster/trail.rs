@@ -57,10 +57,10 @@ impl Trail {
         events.filter(|event| event["user"]["username"] == self.user.as_str()).map(|event| Entry::of(&event)).collect()
     }
 
-    /// How many requests there were, by verb and resource's name, each once.
+    /// All requests so far, each once.
     pub(crate) fn requests(&self) -> Vec<Entry> {
         let mut entries = self.entries();
-        entries.retain(|entry| entry.verb != "watch" || entry.stage == "ResponseStarted" || entry.status >= 400);
+        entries.retain(|entry| entry.verb != "watch" || entry.stage == "ResponseStarted");
         entries
     }
 
