@@ -94,14 +94,14 @@ async fn it_makes_watches_say_what_it_wants() {
 async fn it_says_goodbye_and_finishes_what_runs() {
     let Some(ns) = namespace().await else { return };
     let (front, api) = behind(&ns).await;
-    for api in [&api, &api.http2()] {
+    for (api, value) in [(&api, "new"), (&api.http2(), "newer")] {
         let mut watch = api.watch(&selected(&ns.name, KEYS)).await;
         watch.next().await.expect("an event");
         let mut idle = api.connect().await;
         idle.send(get("/version")).await;
         front.go_away();
         eventually("an end of the idle connection", async || idle.is_closed().then_some(())).await;
-        ns.set(KEYS, &[("entry", "new")]).await;
+        ns.set(KEYS, &[("entry", value)]).await;
         watch.next().await.expect("an event on a connection that ends");
         front.end(KEYS);
         assert!(watch.next().await.is_none());

@@ -2,6 +2,7 @@
 //! tested has the rights of deploy/rbac.yaml alone.
 
 mod audit;
+#[allow(dead_code, unused_imports, reason = "what the tests of a store ask for, which are written one after the other")]
 mod cluster;
 mod faults;
 mod front;

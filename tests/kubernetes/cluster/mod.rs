@@ -28,13 +28,13 @@ pub(crate) use account::Account;
 pub(crate) use api::{Api, Watch, named, selected};
 pub(crate) use control_plane::ControlPlane;
 pub(crate) use faults::{Faults, Way};
-pub(crate) use front::{Front, Reply};
+pub(crate) use front::{Asked, Front, Reply};
 pub(crate) use kubeconfig::{Kubeconfig, User};
 pub(crate) use namespace::{KEYS, Namespace, USERS};
 pub(crate) use pki::Authority;
 pub(crate) use pod::Pod;
 pub(crate) use secrets::entry;
-pub(crate) use trail::Trail;
+pub(crate) use trail::{Entry, Trail};
 
 /// Names a folder that holds `kube-apiserver` and `etcd`. Or it is `kubeconfig`, for the cluster that `KUBECONFIG`
 /// names, in which namespaces are then made and deleted; or `none`, for those who skip these tests on purpose.
