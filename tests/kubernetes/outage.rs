@@ -85,8 +85,10 @@ async fn a_token_of_a_test_lives_as_long_as_it_says() {
 async fn a_namespace_goes_with_all_that_is_in_it() {
     let Some(ns) = namespace().await else { return };
     ns.create_secret(KEYS, &[("entry", "text")]).await;
-    let api = ns.account().await.kubeconfig().await.api();
-    api.get(&named(&ns.name, KEYS)).await;
+    let account = ns.account().await;
+    account.kubeconfig().await.api().get(&named(&ns.name, KEYS)).await;
+    // The API server remembers for 10 s whose a token is; this one it has not seen.
+    let api = account.kubeconfig().await.api();
     ns.delete().await;
     let path = format!("/api/v1/namespaces/{}", ns.name);
     eventually("the namespace's end", async || (ns.admin().send("GET", &path, None).await.status == 404).then_some(()))

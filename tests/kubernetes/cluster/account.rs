@@ -1,5 +1,7 @@
 //! Service accounts with the rights that are shipped, and their tokens.
 
+use std::fs;
+
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
@@ -8,7 +10,7 @@ use super::{Cluster, KEYS, Kubeconfig, Namespace, USERS, User};
 use crate::support::now;
 
 /// What is shipped: service account, Role and RoleBinding.
-const MANIFESTS: &str = include_str!("../../../deploy/rbac.yaml");
+const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/rbac.yaml");
 
 /// The API server accepts tokens for so long after `exp` (go-jose's default), and no shorter life than ten minutes
 /// when it is asked for one.
@@ -31,7 +33,8 @@ impl Namespace {
 
     /// The same of these Secrets.
     pub(crate) async fn account_of(&self, name: &str, users: &[&str], keys: &str) -> Account<'_> {
-        let text = MANIFESTS.replace("${NAMESPACE}", &self.name).replace("${NAME}", name);
+        let text = fs::read_to_string(MANIFESTS).expect(MANIFESTS);
+        let text = text.replace("${NAMESPACE}", &self.name).replace("${NAME}", name);
         let text = text.replace("${USERS}", &users.join(", ")).replace("${KEYS}", keys);
         let (core, rbac) = (self.path("serviceaccounts"), self.rbac());
         let mut made = Vec::new();
