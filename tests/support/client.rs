@@ -30,6 +30,7 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 #[derive(Clone)]
 pub(crate) struct Client {
     address: SocketAddr,
+    name: String,
     source: IpAddr,
     tls: ClientConfig,
     http2: bool,
@@ -38,6 +39,7 @@ pub(crate) struct Client {
 /// A connection that stays open.
 pub(crate) struct Connection {
     sender: Sender,
+    name: String,
 }
 
 enum Sender {
@@ -137,14 +139,20 @@ impl Answer {
 }
 
 impl Client {
-    pub(super) fn new(address: SocketAddr, ca_pem: &str) -> Self {
+    /// Of a server called `localhost`; trusts one authority, PEM.
+    pub(crate) fn new(address: SocketAddr, ca_pem: &str) -> Self {
         let mut roots = RootCertStore::empty();
         let ca = CertificateDer::from_pem_slice(ca_pem.as_bytes()).expect("the authority's certificate");
         roots.add(ca).expect("an authority");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let tls = tls.expect("the provider's versions").with_root_certificates(roots).with_no_client_auth();
-        Self { address, source: Ipv4Addr::LOCALHOST.into(), tls, http2: false }
+        Self { address, name: "localhost".to_owned(), source: Ipv4Addr::LOCALHOST.into(), tls, http2: false }
+    }
+
+    /// The same of a server of another name.
+    pub(crate) fn named(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
     }
 
     /// The same with HTTP/2.
@@ -180,17 +188,23 @@ impl Client {
 
     /// A connection that stays open.
     pub(crate) async fn connect(&self) -> Connection {
-        let io = TokioIo::new(self.tls_stream().await.expect("a TLS handshake"));
+        self.try_connect().await.expect("a TLS handshake")
+    }
+
+    /// The same with a server that may not be there.
+    pub(crate) async fn try_connect(&self) -> std::io::Result<Connection> {
+        let io = TokioIo::new(self.tls_stream().await?);
         let sender = if self.http2 {
-            let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.expect("HTTP/2");
+            let (sender, connection) =
+                http2::handshake(TokioExecutor::new(), io).await.map_err(std::io::Error::other)?;
             tokio::spawn(connection);
             Sender::Http2(sender)
         } else {
-            let (sender, connection) = http1::handshake(io).await.expect("HTTP/1.1");
+            let (sender, connection) = http1::handshake(io).await.map_err(std::io::Error::other)?;
             tokio::spawn(connection.with_upgrades());
             Sender::Http1(sender)
         };
-        Connection { sender }
+        Ok(Connection { sender, name: self.name.clone() })
     }
 
     /// A connection byte by byte, HTTP/1.1.
@@ -217,7 +231,7 @@ impl Client {
 
     /// The handshake alone, on a connection that is open.
     pub(crate) async fn tls_over(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
-        let name = ServerName::try_from("localhost").expect("a DNS name");
+        let name = ServerName::try_from(self.name.clone()).expect("a DNS name");
         within("a TLS handshake", TlsConnector::from(Arc::new(self.tls.clone())).connect(name, stream)).await
     }
 
@@ -244,13 +258,13 @@ impl Connection {
     pub(crate) async fn begin(&mut self, call: Call) -> Result<http::Response<hyper::body::Incoming>, hyper::Error> {
         let Call { method, path, headers, body } = call;
         let is_http2 = matches!(self.sender, Sender::Http2(_));
-        let uri = if is_http2 { format!("https://localhost{path}") } else { path };
+        let uri = if is_http2 { format!("https://{}{path}", self.name) } else { path };
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = uri.parse::<Uri>().expect("a path that a URI may have");
         *request.headers_mut() = headers;
         if !is_http2 && !request.headers().contains_key(HOST) {
-            request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
+            request.headers_mut().insert(HOST, HeaderValue::from_str(&self.name).expect("a name"));
         }
         if let Some(value) = request.headers_mut().get_mut(AUTHORIZATION) {
             value.set_sensitive(true);
@@ -274,7 +288,7 @@ impl Connection {
     pub(crate) fn another(&self) -> Self {
         match &self.sender {
             Sender::Http1(_) => panic!("HTTP/1.1 has one request at a time"),
-            Sender::Http2(sender) => Self { sender: Sender::Http2(sender.clone()) },
+            Sender::Http2(sender) => Self { sender: Sender::Http2(sender.clone()), name: self.name.clone() },
         }
     }
 

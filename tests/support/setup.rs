@@ -1,5 +1,6 @@
 //! Everything that a Vestibule process is started with, made in a directory of its own.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -21,6 +22,7 @@ pub(crate) struct Setup {
     config: Value,
     raw_config: Option<String>,
     config_file: String,
+    wrapper: Vec<OsString>,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
     pub(super) await_ready: bool,
@@ -51,6 +53,7 @@ impl Setup {
             config,
             raw_config: None,
             config_file: "vestibule.yaml".to_owned(),
+            wrapper: Vec::new(),
             arguments: Vec::new(),
             variables: Vec::new(),
             await_ready: true,
@@ -70,6 +73,12 @@ impl Setup {
     /// The configuration as it stands.
     pub(crate) fn as_configured(&self) -> Value {
         self.config.clone()
+    }
+
+    /// Another store than the directory.
+    pub(crate) fn store(mut self, store: Value) -> Self {
+        self.config["store"] = store;
+        self
     }
 
     /// The text of the configuration file, whatever it is. `DIR` in it stands for the directory.
@@ -117,6 +126,12 @@ impl Setup {
         self
     }
 
+    /// Starts it by another command, which runs in its place what follows.
+    pub(crate) fn through(mut self, wrapper: &[impl AsRef<OsStr>]) -> Self {
+        self.wrapper = wrapper.iter().map(|part| part.as_ref().to_owned()).collect();
+        self
+    }
+
     /// An environment variable.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
@@ -154,8 +169,10 @@ impl Setup {
     pub(super) fn command(&self) -> Command {
         let text = self.raw_config.clone().unwrap_or_else(|| self.config.to_string());
         fs::write(self.path("vestibule.yaml"), text).expect("a file");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vestibule"));
-        command.arg("serve").arg("--config").arg(self.path(&self.config_file)).args(&self.arguments);
+        let binary = OsStr::new(env!("CARGO_BIN_EXE_vestibule"));
+        let mut parts = self.wrapper.iter().map(OsString::as_os_str).chain([binary]);
+        let mut command = Command::new(parts.next().expect("at least the binary"));
+        command.args(parts).arg("serve").arg("--config").arg(self.path(&self.config_file)).args(&self.arguments);
         // The variables of whoever runs the tests are none of theirs.
         command.env_clear().envs(self.variables.iter().cloned()).current_dir(self.dir.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
