@@ -48,6 +48,6 @@ impl Judge {
 
     /// Makes the head into the one that the application gets.
     pub fn rewrite(&self, head: &mut request::Parts, leave: &Leave) {
-        headers::rewrite_request(head, &leave.0, &self.trust.access.headers, &self.hop, None);
+        headers::rewrite_request(head, &leave.0, &self.trust.access.headers, &self.hop, None, false);
     }
 }
