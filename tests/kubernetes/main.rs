@@ -6,6 +6,7 @@ mod audit;
 mod cluster;
 mod faults;
 mod front;
+mod idle;
 mod keys;
 mod outage;
 mod pod;
