@@ -286,7 +286,7 @@ fn refusals(policy: Policy, error: u64, late: u64) -> usize {
         let history: Vec<KeyRing> = (BEGIN..BEGIN + SPAN)
             .map(|now| {
                 if let Plan::Write(change) = plan(&ring, writer(now), &policy) {
-                    ring = change.apply(&ring, new_key);
+                    ring = change.apply(&ring, Key::fresh);
                 }
                 ring.clone()
             })
