@@ -134,10 +134,14 @@ fn answer(method: &Method, path: &str, state: &AdminState) -> Response<Full<Byte
             let (content_type, body) = state.metrics.render();
             reply(StatusCode::OK, content_type, body)
         }
-        "/readyz" => match state.readiness.report() {
-            lines if lines.is_empty() => reply(StatusCode::OK, TEXT, "ready\n"),
-            lines => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, lines.join("\n") + "\n"),
-        },
+        "/readyz" => {
+            let (mut lines, mut status) = (state.readiness.report(), StatusCode::SERVICE_UNAVAILABLE);
+            if lines.is_empty() {
+                (lines, status) = (vec!["ready".to_owned()], StatusCode::OK);
+            }
+            lines.extend(state.readiness.notes());
+            reply(status, TEXT, lines.join("\n") + "\n")
+        }
         _ => reply(StatusCode::OK, TEXT, "ok\n"),
     }
 }
@@ -165,6 +169,7 @@ mod tests {
     use tokio::net::TcpSocket;
 
     use super::*;
+    use crate::readiness::Note;
     use crate::shutdown::{Shutdown, Timing};
 
     struct Running {
@@ -243,6 +248,9 @@ mod tests {
         drop(guard);
         running.readiness.set("keys", None);
         assert_eq!(running.ask("GET", "/readyz").await.0, 200);
+        running.readiness.note("users", Some(Note { read: None, problem: "no answer".to_owned() }));
+        let (status, _, body) = running.ask("GET", "/readyz").await;
+        assert_eq!((status, body.as_str()), (200, "ready\nusers: not read since the start: no answer\n"));
     }
 
     #[tokio::test]

@@ -33,8 +33,8 @@ use crate::proxy::{Deadlines, InFlight, Target};
 use crate::readiness::Readiness;
 use crate::server::Listener;
 use crate::shutdown::{Shutdown, Signals, Timing};
-use crate::store::file_watch::FileWatch;
-use crate::store::{KeyFeed, Report, UserFeed, tls_material};
+use crate::store::kubernetes::Cluster;
+use crate::store::{KeyFeed, Origin, Report, UserFeed, tls_material};
 use crate::telemetry::{EventName, Level, Logger};
 
 /// How long the last log lines may take.
@@ -71,6 +71,11 @@ pub(crate) fn serve(
 ) -> Result<u8, StartError> {
     let Loaded { config, warnings } = loaded;
     let checked = Checked::new(&config)?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| runtime_error("the runtime", &error))?;
+    let cluster = runtime.block_on(connect(&config.store))?;
     let bound = Bound::new(&config)?;
     let log = Logger::to_stderr(settings::log(&config.log)).map_err(|error| runtime_error("standard error", &error))?;
     log.catch_panics();
@@ -78,15 +83,22 @@ pub(crate) fn serve(
         log.event(Level::Warn, EventName::ConfigWarning, warning).emit();
     }
     capacity::raise_file_limit();
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| runtime_error("the runtime", &error))?;
-    let code = runtime.block_on(run(config, checked, bound, source, log.clone(), listening));
+    let code = runtime.block_on(run(config, cluster, checked, bound, source, log.clone(), listening));
     log.flush(LAST_WORDS);
     // Blocking reads of a store that hangs must not hold up the end.
     runtime.shutdown_background();
     code
+}
+
+/// As whom to ask an API server, where the store is at one. Nothing is asked yet.
+async fn connect(store: &Store) -> Result<Option<Cluster>, StartError> {
+    match store {
+        Store::Directory(_) => Ok(None),
+        Store::Kubernetes(store) => match Cluster::infer(store.namespace.as_deref()).await {
+            Ok(cluster) => Ok(Some(cluster)),
+            Err(error) => Err(StartError::Config(format!("store.kubernetes: {error}"))),
+        },
+    }
 }
 
 /// What a configuration names besides itself, read and found good. Nothing is bound yet.
@@ -96,18 +108,12 @@ struct Checked {
     upstream_ca: Option<(PathBuf, Vec<CertificateDer<'static>>)>,
     tls: TlsFiles,
     access: Access,
-    users: PathBuf,
-    keys: PathBuf,
     warnings: Vec<String>,
 }
 
 impl Checked {
     fn new(config: &Config) -> Result<Self, StartError> {
         let error = |error: String| StartError::Config(error);
-        let Store::Directory(store) = &config.store else {
-            let mend = "this version keeps users and keys in a directory: give `store.directory` instead";
-            return Err(error(format!("store.kubernetes: not available yet; {mend}")));
-        };
         let Certificate::Files { certificate, key } = &config.tls.certificate else {
             let mend = "give `tls.certificate` and `tls.key` instead";
             return Err(error(format!("tls.managed: not available yet; {mend}")));
@@ -126,8 +132,6 @@ impl Checked {
             upstream_ca: config.upstream_ca.clone().map(|file| (file, ca)),
             tls: TlsFiles::load(certificate.clone(), key.clone(), &config.tls).map_err(error)?,
             access: settings::access(&config.access, config.tokens.max_session).map_err(error)?,
-            users: store.users.clone(),
-            keys: store.keys.clone(),
             warnings,
         })
     }
@@ -159,6 +163,7 @@ impl Bound {
 
 async fn run(
     config: Config,
+    cluster: Option<Cluster>,
     checked: Checked,
     bound: Bound,
     source: Option<ConfigSource>,
@@ -173,17 +178,12 @@ async fn run(
     let readiness = Readiness::new();
     let publisher = Publisher::new(checked.access);
 
-    let watched = FileWatch::new([checked.users.clone()]);
+    let reading = readiness.pending("store: reading users and keys");
     let report = |store| Report::new(store, Arc::clone(&metrics), readiness.clone(), log.clone());
-    let mut users = UserFeed::new(checked.users, publisher.clone(), report(StoreName::Users));
-    users.read();
-    tokio::spawn(users.run(watched));
-
-    let watched = FileWatch::new([checked.keys.clone()]);
+    let (user_origin, key_origin) = origins(&config.store, cluster.as_ref());
+    let users = UserFeed::new(user_origin, publisher.clone(), report(StoreName::Users));
     let policy = settings::rotation(&config);
-    let (mut keys, reread) = KeyFeed::new(checked.keys, policy, publisher.clone(), report(StoreName::Keys));
-    keys.start();
-    tokio::spawn(keys.run(watched));
+    let (keys, reread) = KeyFeed::new(key_origin, policy, publisher.clone(), report(StoreName::Keys));
 
     let hashing = config.authorize.hashing.clone();
     let throttle = settings::throttle(&config.throttle);
@@ -217,6 +217,12 @@ async fn run(
     let admin = bound.admin.share().and_then(TcpListener::from_std);
     let admin = admin.map_err(|error| runtime_error("admin", &error))?;
     tokio::spawn(admin::serve(admin, state, shutdown.phase(), log.clone()));
+
+    // Together: an API server that does not answer costs its deadline once.
+    let (users, keys) = tokio::join!(users.start(), keys.start());
+    tokio::spawn(users.ok_or_else(|| runtime_error("the users", &"the runtime is ending"))?.run());
+    tokio::spawn(keys.run());
+    drop(reading);
 
     let in_flight = InFlight::new(
         Arc::clone(&metrics),
@@ -254,6 +260,18 @@ async fn run(
     let ending = shutdown.run(timing, &readiness).await;
     log.event(Level::Info, EventName::Stopped, "stopped").field("exit_code", u16::from(ending.exit_code())).emit();
     Ok(ending.exit_code())
+}
+
+/// Where users and keys come from. An API server is asked at once.
+fn origins(store: &Store, cluster: Option<&Cluster>) -> (Origin, Origin) {
+    match store {
+        Store::Kubernetes(store) => {
+            let cluster = cluster.expect("who has a store at an API server has connected to it");
+            let (users, keys) = store.fallback.clone().map(|fallback| (fallback.users, fallback.keys)).unzip();
+            (Origin::secrets(cluster, &store.users, users), Origin::secrets(cluster, [&store.keys], keys))
+        }
+        Store::Directory(store) => (Origin::directory(store.users.clone()), Origin::directory(store.keys.clone())),
+    }
 }
 
 /// Says in the log what keeps the process from being ready, and when it is.

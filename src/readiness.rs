@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::watch;
 
@@ -16,6 +17,15 @@ struct State {
     /// In the order of beginning.
     pending: BTreeMap<u64, String>,
     problems: BTreeMap<&'static str, String>,
+    notes: BTreeMap<&'static str, Note>,
+}
+
+/// What is wrong with something and keeps no request away, such as a store whose last good version is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// When it was last known to be up to date; `None` if never.
+    pub read: Option<Instant>,
+    pub problem: String,
 }
 
 impl Readiness {
@@ -41,6 +51,28 @@ impl Readiness {
             Some(problem) => state.problems.insert(subject, problem.clone()) != Some(problem),
             None => state.problems.remove(subject).is_some(),
         });
+    }
+
+    /// States what is odd about `subject` at present, or with `None` that nothing is.
+    pub fn note(&self, subject: &'static str, note: Option<Note>) {
+        self.0.send_if_modified(|state| {
+            match note {
+                Some(note) => state.notes.insert(subject, note),
+                None => state.notes.remove(subject),
+            };
+            // Nobody waits for a note.
+            false
+        });
+    }
+
+    /// One line for each note, in a stable order, such as `users: last read 75 s ago: ...`.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let line = |(subject, Note { read, problem }): (&&str, &Note)| match read {
+            Some(read) => format!("{subject}: last read {} s ago: {problem}", read.elapsed().as_secs()),
+            None => format!("{subject}: not read since the start: {problem}"),
+        };
+        self.0.borrow().notes.iter().map(line).collect()
     }
 
     /// The process is ending: never ready again.
@@ -131,6 +163,20 @@ mod tests {
         readiness.set("keys", Some("missing".to_owned()));
         readiness.set("keys", Some("invalid".to_owned()));
         assert_eq!(readiness.report(), ["keys: invalid"]);
+    }
+
+    #[test]
+    fn notes_keep_nobody_away() {
+        let readiness = Readiness::new();
+        let read = Instant::now().checked_sub(Duration::from_secs(75));
+        readiness.note("users", Some(Note { read, problem: "no answer".to_owned() }));
+        readiness.note("keys", Some(Note { read: None, problem: "no answer".to_owned() }));
+        assert!(readiness.is_ready() && readiness.report().is_empty());
+        let lines = ["keys: not read since the start: no answer", "users: last read 75 s ago: no answer"];
+        assert_eq!(readiness.notes(), lines);
+        readiness.note("users", None);
+        readiness.note("keys", None);
+        assert!(readiness.notes().is_empty());
     }
 
     #[test]

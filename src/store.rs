@@ -4,17 +4,21 @@ pub mod directory;
 pub mod file_read;
 pub mod file_watch;
 pub mod keys_document;
+pub mod kubernetes;
 pub mod read_error;
 pub mod tls_material;
 pub mod users_document;
 pub mod versioned_file;
 
 mod key_feed;
+mod key_origin;
+mod origin;
 mod report;
 mod reread;
 mod user_feed;
 
 pub(crate) use key_feed::KeyFeed;
+pub(crate) use origin::Origin;
 pub(crate) use report::Report;
 pub(crate) use reread::Reread;
 pub(crate) use user_feed::UserFeed;

@@ -1,19 +1,18 @@
 //! Reads the key ring whenever it changes, publishes it, and rotates it when it is due.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::KEYS_ENTRY;
-use super::directory::read_entries;
-use super::file_watch::FileWatch;
+use super::key_origin::{KeyLook, Unwritten, Version};
 use super::keys_document::{self, Parsed};
+use super::origin::Origin;
 use super::report::Report;
 use super::reread::{Asked, Reread};
-use super::versioned_file::{ReplaceError, Snapshot, is_writable, replace};
 use crate::auth::keys::{Key, KeyRing};
 use crate::auth::rotation::{Change, Plan, Policy, Reason, plan};
 use crate::clock::epoch;
@@ -21,28 +20,34 @@ use crate::gate::Publisher;
 use crate::metrics::{KeyState, RotationResult, StoreErrorReason, StoreName};
 use crate::telemetry::{EventName, Level};
 
-/// The ring is read and looked at at least this often: keys come and go with time alone.
+/// The ring is looked at at least this often: keys come and go with time alone.
 const AT_LEAST: Duration = Duration::from_secs(30);
 /// Replicas that find a rotation due wait a different time each, up to this.
 const JITTER_MS: u64 = 10_000;
+/// Those that find no key at all, at the API server: nobody can log in meanwhile.
+const FIRST_JITTER_MS: u64 = 500;
+/// For the first key, at the start.
+const START: Duration = Duration::from_secs(5);
 /// After the first write that failed; the next pauses are twice as long.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause before a first key is tried again: until there is one, nobody gets in.
 const LONGEST_FOR_FIRST: Duration = Duration::from_secs(10);
-/// Owner only: the file holds secrets.
-const MODE: u32 = 0o600;
 
 /// Keeps the ring up to date, and keeps it going.
 pub(crate) struct KeyFeed {
-    directory: PathBuf,
+    origin: Origin,
     policy: Policy,
     publisher: Publisher,
     report: Report,
     ring: Arc<KeyRing>,
-    /// The bytes that were looked at last, good or bad.
-    seen: Option<Snapshot>,
-    /// Those bytes are the ring that is in force.
+    /// What was looked at last, good or bad.
+    version: Option<Version>,
+    /// A digest of its document.
+    seen: Option<Vec<u8>>,
+    /// That document is the ring that is in force.
     good: bool,
+    /// And nothing says that it may not be the last one.
+    known: bool,
     /// Before, nothing is a reload: not the first key either.
     started: bool,
     /// After a write that failed, before the next.
@@ -50,122 +55,151 @@ pub(crate) struct KeyFeed {
     asked: Asked,
 }
 
+/// Why the ring is looked at.
+#[derive(Clone, Copy)]
+enum Wake {
+    Look,
+    /// Requests want it read.
+    Asked,
+    /// It has been read for them.
+    Reread,
+}
+
 impl KeyFeed {
-    pub(crate) fn new(directory: PathBuf, policy: Policy, publisher: Publisher, report: Report) -> (Self, Reread) {
+    pub(crate) fn new(origin: Origin, policy: Policy, publisher: Publisher, report: Report) -> (Self, Reread) {
         let (reread, asked) = Reread::channel();
-        let ring = Arc::default();
-        (
-            Self {
-                directory,
-                policy,
-                publisher,
-                report,
-                ring,
-                seen: None,
-                good: false,
-                started: false,
-                pause: Duration::ZERO,
-                asked,
-            },
-            reread,
-        )
+        let feed = Self {
+            origin,
+            policy,
+            publisher,
+            report,
+            ring: Arc::default(),
+            version: None,
+            seen: None,
+            good: false,
+            known: false,
+            started: false,
+            pause: Duration::ZERO,
+            asked,
+        };
+        (feed, reread)
     }
 
-    /// Reads once, and makes the first key where there is none and the directory may be written. Blocks.
-    pub(crate) fn start(&mut self) {
-        self.read();
-        if let Some(change) = self.due()
-            && change.reason == Reason::FirstKey
-        {
-            self.write();
+    /// Looks once, before anything is served, and makes the first key where there is none and the store may be written.
+    /// Takes 5 s at most where an API server has to be asked, as long again where a key has to be made there.
+    pub(crate) async fn start(mut self) -> Self {
+        self.origin.start().await;
+        self.read().await;
+        if self.first_key_is_due() {
+            tokio::time::sleep(self.jitter(Reason::FirstKey)).await;
+            // Another replica's may have come.
+            self.read().await;
+            if self.first_key_is_due() {
+                // One that takes longer is begun anew, on what has come of it.
+                drop(tokio::time::timeout(START, self.write()).await);
+            }
         }
         self.started = true;
         self.tell();
+        self
     }
 
-    /// Follows the directory and the policy for good.
-    pub(crate) async fn run(mut self, mut watch: FileWatch) {
+    /// Follows the store and the policy for good.
+    pub(crate) async fn run(mut self) {
         // When this replica's turn to write has come. Whoever is first writes; the others find nothing left to do.
-        let mut turn = None;
+        let mut turn: Option<Instant> = None;
+        // The one read that requests have asked for.
+        let mut rereading = JoinSet::new();
         loop {
-            match self.due() {
-                None => turn = None,
-                Some(change) if change.reason == Reason::FirstKey => {
+            turn = self.due().map(|change| {
+                let is_first = change.reason == Reason::FirstKey;
+                let pause = if is_first { self.pause.min(LONGEST_FOR_FIRST) } else { self.pause };
+                let drawn = Instant::now() + pause + self.jitter(change.reason);
+                match turn {
                     // Looks at the ring in between do not put it off.
-                    let at = Instant::now() + self.pause.min(LONGEST_FOR_FIRST);
-                    turn = Some(turn.map_or(at, |turn| at.min(turn)));
+                    Some(turn) if is_first => turn.min(drawn),
+                    Some(turn) => turn,
+                    None => drawn,
                 }
-                Some(_) => drop(
-                    turn.get_or_insert_with(|| Instant::now() + self.pause + Duration::from_millis(random(JITTER_MS))),
-                ),
-            }
+            });
             let look = Instant::now() + self.until_next_look();
-            let asked = tokio::select! {
-                () = watch.changed() => false,
-                () = self.asked.wanted() => true,
-                () = tokio::time::sleep_until(turn.unwrap_or(look).min(look)) => false,
+            let wake = tokio::select! {
+                () = self.origin.changed() => Wake::Look,
+                () = self.asked.wanted() => Wake::Asked,
+                Some(_) = rereading.join_next() => Wake::Reread,
+                () = tokio::time::sleep_until(turn.unwrap_or(look).min(look)) => Wake::Look,
             };
-            let its_turn = turn.is_some_and(|turn| turn <= Instant::now());
-            let report = self.report.clone();
-            let work = if its_turn { Self::write } else { Self::read };
-            let Some((feed, done)) = report.blocking(self, work).await else { return };
-            self = feed;
-            if !done {
-                self.pause_longer();
+            if let (Wake::Asked, Some(follower)) = (wake, self.origin.only_secret()) {
+                if rereading.is_empty() {
+                    let follower = follower.clone();
+                    rereading.spawn(async move { drop(follower.refresh().await) });
+                }
+                continue;
             }
-            if asked {
-                self.asked.done();
-            }
-            if its_turn {
+            if turn.is_some_and(|turn| turn <= Instant::now()) {
+                self.write().await;
                 turn = None;
+            } else {
+                self.read().await;
+            }
+            if !matches!(wake, Wake::Look) {
+                self.asked.done();
             }
             self.tell();
         }
     }
 
-    fn file(&self) -> PathBuf {
-        self.directory.join(KEYS_ENTRY)
+    /// Looks at the ring; a bad one leaves the last good one in force.
+    async fn read(&mut self) {
+        let KeyLook { version, problem, current } = self.origin.look_at_keys().await;
+        match &version {
+            Some(version) => self.take(version).await,
+            None => (self.seen, self.good) = (None, false),
+        }
+        self.version = version;
+        self.known = problem.is_none();
+        match problem {
+            Some(problem) => {
+                // A bad document is told of again when the problem is over.
+                if !self.good {
+                    self.seen = None;
+                }
+                self.report.unreadable(problem.reason, &format_args!("keys: {}", problem.error));
+            }
+            None if self.good && current => self.report.read(),
+            None => {}
+        }
     }
 
-    /// Reads the ring; a bad one leaves the last good one in force.
-    fn read(&mut self) {
-        // The directory first: a file that is missing in a directory that is there is an empty ring.
-        let snapshot = read_entries(&self.directory).and_then(|_| Snapshot::read(&self.file()));
-        let snapshot = match snapshot {
-            Ok(snapshot) => snapshot,
-            Err(error) => {
-                self.seen = None;
-                self.good = false;
-                return self.report.unreadable(error.reason().into(), &format_args!("keys: {error}"));
-            }
-        };
-        if self.seen.as_ref() == Some(&snapshot) {
-            if self.good {
-                self.report.read();
-            }
+    async fn take(&mut self, version: &Version) {
+        let digest = digest(&SHA256, version.document()).as_ref().to_vec();
+        if self.seen.as_ref() == Some(&digest) {
             return;
         }
-        match keys_document::parse(snapshot.content().unwrap_or_default()) {
-            Ok(Parsed { ring, warnings }) => {
+        (self.seen, self.good) = (Some(digest), false);
+        let version = version.clone();
+        let parse = move |parsed: &mut Option<_>| *parsed = Some(keys_document::parse(version.document()));
+        match self.report.blocking(None, parse).await {
+            Some((Some(Ok(Parsed { ring, warnings })), _)) => {
                 self.tell_revoked(&ring);
                 self.ring = Arc::new(ring);
                 self.publisher.ring(Arc::clone(&self.ring));
                 self.good = true;
-                let first = self.report.read();
+                let first = self.report.in_force();
                 self.report.changed(first || !self.started, &warnings);
             }
-            Err(error) => {
-                self.good = false;
-                let file = self.file();
-                self.report.refused(&format_args!("keys: {}: {error}", file.display()));
+            Some((Some(Err(error)), _)) => {
+                self.report.refused(&format_args!("keys: {}: {error}", self.origin.keys_place()));
             }
+            // It has been told of.
+            Some((None, _)) | None => {}
         }
-        self.seen = Some(snapshot);
     }
 
     /// What the policy wants written now, where this process may write at all.
     fn due(&self) -> Option<Change> {
-        if !self.good || !is_writable(&self.file()) {
+        let writable = self.version.as_ref().is_some_and(|version| self.origin.is_writable(version));
+        if !self.good || !self.known || !writable {
             return None;
         }
         match plan(&self.ring, epoch(), &self.policy) {
@@ -174,25 +208,47 @@ impl KeyFeed {
         }
     }
 
+    fn first_key_is_due(&self) -> bool {
+        self.due().is_some_and(|change| change.reason == Reason::FirstKey)
+    }
+
+    /// Writers of files wait for each other; at the API server each loser is a request in vain.
+    fn jitter(&self, reason: Reason) -> Duration {
+        Duration::from_millis(match reason {
+            Reason::FirstKey if self.origin.only_secret().is_none() => 0,
+            Reason::FirstKey => random(FIRST_JITTER_MS),
+            Reason::RotationDue | Reason::Requested => random(JITTER_MS),
+        })
+    }
+
     /// Reads again, plans again, and writes onto exactly what was read.
-    fn write(&mut self) {
-        self.read();
-        let (Some(change), Some(seen)) = (self.due(), self.seen.clone()) else { return };
-        let next = change.apply(&self.ring, Key::fresh);
-        let (result, error) = match replace(&self.file(), &seen, &keys_document::serialise(&next), MODE) {
-            Ok(()) => (RotationResult::Ok, None),
-            Err(error @ ReplaceError::Conflict { .. }) => (RotationResult::Conflict, Some(error)),
-            Err(error) => (RotationResult::Error, Some(error)),
+    async fn write(&mut self) {
+        let refreshed = self.origin.refresh().await;
+        self.read().await;
+        let (Some(change), Some(version)) = (self.due(), self.version.clone()) else { return };
+        let (ring, planned) = (Arc::clone(&self.ring), change.clone());
+        let make = move |made: &mut Option<_>| {
+            let next = planned.apply(&ring, Key::fresh);
+            *made = Some((keys_document::serialise(&next), next));
         };
+        let Some((Some((document, next)), _)) = self.report.blocking(None, make).await else {
+            return self.pause_longer();
+        };
+        let written = match (refreshed, self.origin.clock_problem()) {
+            (Err(error), _) => Err(Unwritten::from(&error)),
+            (_, Some(error)) => {
+                Err(Unwritten { result: RotationResult::Error, reason: StoreErrorReason::Unavailable, error })
+            }
+            (Ok(()), None) => self.origin.write_keys(&version, document).await,
+        };
+        let result = written.as_ref().map_or_else(|unwritten| unwritten.result, |()| RotationResult::Ok);
         match result {
             RotationResult::Error => self.pause_longer(),
             RotationResult::Ok | RotationResult::Conflict => self.pause = Duration::ZERO,
         }
         self.report.metrics.key_rotation(result);
-        match result {
-            RotationResult::Ok => {}
-            RotationResult::Conflict => self.report.metrics.store_error(StoreName::Keys, StoreErrorReason::Conflict),
-            RotationResult::Error => self.report.metrics.store_error(StoreName::Keys, StoreErrorReason::Unavailable),
+        if let Err(unwritten) = &written {
+            self.report.metrics.store_error(StoreName::Keys, unwritten.reason);
         }
         let (level, message) = match result {
             RotationResult::Ok => (Level::Info, "a signing key was published"),
@@ -206,9 +262,9 @@ impl KeyFeed {
             .field("reason", reason(change.reason))
             .field("kid", next.keys().last().map(|key| &**key.kid()))
             .field("nbf", change.nbf)
-            .field("error", error.map(|error| error.to_string()))
+            .field("error", written.err().map(|unwritten| unwritten.error))
             .emit();
-        self.read();
+        self.read().await;
     }
 
     fn pause_longer(&mut self) {
@@ -246,7 +302,10 @@ impl KeyFeed {
         metrics.set_signing_keys(KeyState::Retiring, states.retiring);
         metrics.set_signing_key_activated(self.ring.signer_since(now, ttl));
         let no_signer = self.ring.signer(now, ttl).is_none();
-        let problem = no_signer.then(|| format!("no key in {} can sign", self.file().display()));
+        let problem = no_signer.then(|| match self.origin.clock_problem() {
+            None => format!("no key in {} can sign", self.origin.keys_place()),
+            Some(clock) => format!("no key in {} can sign; {clock}", self.origin.keys_place()),
+        });
         self.report.readiness.set("signer", problem);
     }
 }

@@ -2,10 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use crate::clock::epoch;
 use crate::metrics::{Metrics, ReloadResult, ReloadTarget, StoreErrorReason, StoreName};
-use crate::readiness::Readiness;
+use crate::readiness::{Note, Readiness};
 use crate::store::read_error::Reason;
 use crate::telemetry::{EventName, Level, Logger};
 
@@ -24,6 +25,8 @@ struct State {
     /// Something was read at least once: from then on errors keep the last good version.
     loaded: bool,
     failing: Option<String>,
+    /// When the store was last known to hold what is in force.
+    read: Option<Instant>,
 }
 
 impl Report {
@@ -31,12 +34,19 @@ impl Report {
         Self { store, metrics, readiness, log, state: Arc::default() }
     }
 
-    /// The store was read, and holds what is in force; `true`: for the first time.
-    pub(super) fn read(&self) -> bool {
+    /// Something that was read is in force; `true`: for the first time.
+    pub(super) fn in_force(&self) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = !std::mem::replace(&mut state.loaded, true);
-        self.metrics.store_synced(self.store, epoch());
         self.readiness.set(self.subject(), None);
+        !std::mem::replace(&mut state.loaded, true)
+    }
+
+    /// The store is known to hold what is in force, at this moment.
+    pub(super) fn read(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.read = Some(Instant::now());
+        self.metrics.store_synced(self.store, epoch());
+        self.readiness.note(self.subject(), None);
         if state.failing.take().is_some() {
             let store = self.store;
             self.log
@@ -44,7 +54,6 @@ impl Report {
                 .field("store", store)
                 .emit();
         }
-        first
     }
 
     /// A new version is in force; the first one is no reload.
@@ -75,7 +84,11 @@ impl Report {
 
     /// Has `work` done with `feed` on a thread where it may block; `false`: it panicked, which its hook has logged. That ends
     /// this try alone: a feed that ended with it would leave rights in force that have been withdrawn since.
-    pub(super) async fn blocking<F: Send + 'static>(&self, mut feed: F, work: fn(&mut F)) -> Option<(F, bool)> {
+    pub(super) async fn blocking<F: Send + 'static>(
+        &self,
+        mut feed: F,
+        work: impl FnOnce(&mut F) + Send + 'static,
+    ) -> Option<(F, bool)> {
         let done = tokio::task::spawn_blocking(move || {
             let done = catch_unwind(AssertUnwindSafe(|| work(&mut feed))).is_ok();
             (feed, done)
@@ -96,8 +109,10 @@ impl Report {
         if news && reason == StoreErrorReason::Invalid {
             self.metrics.reload(self.target(), ReloadResult::Error);
         }
-        if !state.loaded {
-            let problem = error.strip_prefix(self.subject()).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&error);
+        let problem = error.strip_prefix(self.subject()).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&error);
+        if state.loaded {
+            self.readiness.note(self.subject(), Some(Note { read: state.read, problem: problem.to_owned() }));
+        } else {
             self.readiness.set(self.subject(), Some(problem.to_owned()));
         }
         if news {

@@ -1,14 +1,11 @@
-//! Reads the users' directory whenever it changes and publishes what it means.
+//! Makes the user table of what the users' directory or Secrets hold, whenever that changes, and publishes it.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
 
-use super::directory::read_entries;
-use super::file_watch::FileWatch;
+use super::origin::{Look, Origin, Part};
 use super::report::Report;
 use super::users_document::{self, Loaded, Source};
 use crate::auth::users::Users;
@@ -16,12 +13,18 @@ use crate::gate::Publisher;
 use crate::metrics::UserState;
 use crate::telemetry::{EventName, Level};
 
-/// The directory is read at least this often, whatever the watch says.
+/// The store is looked at at least this often, whatever the watch says.
 const AT_LEAST: Duration = Duration::from_secs(60);
 
 /// Keeps the user table up to date.
 pub(crate) struct UserFeed {
-    directory: PathBuf,
+    origin: Origin,
+    table: Table,
+}
+
+/// What is made of the store.
+struct Table {
+    place: String,
     publisher: Publisher,
     report: Report,
     users: Arc<Users>,
@@ -32,29 +35,79 @@ pub(crate) struct UserFeed {
 }
 
 impl UserFeed {
-    pub(crate) fn new(directory: PathBuf, publisher: Publisher, report: Report) -> Self {
-        Self { directory, publisher, report, users: Arc::new(Users::empty()), seen: None, good: false }
+    pub(crate) fn new(origin: Origin, publisher: Publisher, report: Report) -> Self {
+        let table = Table {
+            place: origin.place(),
+            publisher,
+            report,
+            users: Arc::new(Users::empty()),
+            seen: None,
+            good: false,
+        };
+        Self { origin, table }
     }
 
-    /// Reads once. Blocks; at the start this comes before anything is served.
-    pub(crate) fn read(&mut self) {
-        let entries = match read_entries(&self.directory) {
-            Ok(entries) => entries,
-            Err(error) => {
-                self.seen = None;
-                self.good = false;
-                return self.report.unreadable(error.reason().into(), &format_args!("users: {error}"));
+    /// Looks once, before anything is served. Takes 5 s at most where an API server has to be asked.
+    pub(crate) async fn start(mut self) -> Option<Self> {
+        self.origin.start().await;
+        self.look().await
+    }
+
+    /// Follows the store for good.
+    pub(crate) async fn run(mut self) {
+        if let Some(warning) = self.origin.warning() {
+            self.table.report.log.event(Level::Warn, EventName::ConfigWarning, warning).emit();
+        }
+        loop {
+            // Timed out or not, the store is looked at.
+            drop(tokio::time::timeout(AT_LEAST, self.origin.changed()).await);
+            let Some(feed) = self.look().await else { return };
+            self = feed;
+        }
+    }
+
+    /// `None` at the runtime's end.
+    async fn look(self) -> Option<Self> {
+        let look = self.origin.look().await;
+        let Self { origin, table } = self;
+        // A table of 100,000 users takes a moment to parse, and other tasks share this thread.
+        let report = table.report.clone();
+        let (table, _) = report.blocking(table, move |table: &mut Table| table.take(look)).await?;
+        Some(Self { origin, table })
+    }
+}
+
+impl Table {
+    fn take(&mut self, look: Look) {
+        match &look.parts {
+            Some(parts) => self.make(parts),
+            None => (self.seen, self.good) = (None, false),
+        }
+        match look.problem {
+            Some(problem) => {
+                // A bad document is told of again when the problem is over.
+                if !self.good {
+                    self.seen = None;
+                }
+                self.report.unreadable(problem.reason, &format_args!("users: {}", problem.error));
             }
-        };
-        let digest = digest_of(&entries);
+            None if self.good && look.current => self.report.read(),
+            None => {}
+        }
+    }
+
+    fn make(&mut self, parts: &[Part]) {
+        let digest = digest_of(parts);
         if self.seen.is_some_and(|seen| seen.as_ref() == digest.as_ref()) {
-            if self.good {
-                self.report.read();
-            }
             return;
         }
-        self.seen = Some(digest);
-        match users_document::parse(&[Source { name: "", entries: &entries }]) {
+        (self.seen, self.good) = (Some(digest), false);
+        let several = parts.len() > 1;
+        let sources: Vec<_> = parts
+            .iter()
+            .map(|part| Source { name: if several { &part.name } else { "" }, entries: part.entries.get() })
+            .collect();
+        match users_document::parse(&sources) {
             Ok(loaded) => {
                 let warnings: Vec<String> = loaded.all_warnings().collect();
                 let Loaded { users, .. } = loaded;
@@ -63,29 +116,10 @@ impl UserFeed {
                 self.users = Arc::new(users);
                 self.publisher.users(Arc::clone(&self.users));
                 self.good = true;
-                let first = self.report.read();
+                let first = self.report.in_force();
                 self.report.changed(first, &warnings);
             }
-            Err(error) => {
-                self.good = false;
-                let directory = self.directory.display();
-                self.report.refused(&format_args!("users: {directory}: {error}"));
-            }
-        }
-    }
-
-    /// Follows the directory for good.
-    pub(crate) async fn run(mut self, mut watch: FileWatch) {
-        if let Some(warning) = watch.warning() {
-            self.report.log.event(Level::Warn, EventName::ConfigWarning, warning).emit();
-        }
-        loop {
-            // Timed out or not, the directory is read.
-            drop(tokio::time::timeout(AT_LEAST, watch.changed()).await);
-            // A table of 100,000 users takes a moment to parse, and other tasks share this thread.
-            let report = self.report.clone();
-            let Some((feed, _)) = report.blocking(self, Self::read).await else { return };
-            self = feed;
+            Err(error) => self.report.refused(&format_args!("users: {}: {error}", self.place)),
         }
     }
 
@@ -118,12 +152,16 @@ impl UserFeed {
     }
 }
 
-fn digest_of(entries: &BTreeMap<String, Vec<u8>>) -> digest::Digest {
+fn digest_of(parts: &[Part]) -> digest::Digest {
     let mut context = digest::Context::new(&digest::SHA256);
-    for (name, content) in entries {
-        for part in [name.as_bytes(), content] {
-            context.update(&(part.len() as u64).to_le_bytes());
-            context.update(part);
+    for part in parts {
+        let entries = part.entries.get();
+        context.update(&(entries.len() as u64).to_le_bytes());
+        for (name, content) in entries {
+            for bytes in [name.as_bytes(), content] {
+                context.update(&(bytes.len() as u64).to_le_bytes());
+                context.update(bytes);
+            }
         }
     }
     context.finish()

@@ -6,9 +6,14 @@ mod audit;
 mod cluster;
 mod faults;
 mod front;
+mod idle;
+mod keys;
 mod outage;
 mod pod;
 mod rights;
+mod sidecar;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with tests/it, which uses the rest")]
 mod support;
+mod trouble;
+mod users;
