@@ -117,8 +117,8 @@ def ask(deadline: float, **what: object) -> dict:
 class Idle:
     """Idle connections, open while this is held."""
 
-    def __init__(self, port: int, headers: dict[str, str], count: int):
-        what = json.dumps({"kind": "idle", "port": port, "headers": headers, "count": count})
+    def __init__(self, port: int, headers: dict[str, str], count: int, http2: bool = False):
+        what = json.dumps({"kind": "idle", "port": port, "headers": headers, "count": count, "http2": http2})
         self._process = subprocess.Popen([*_client(), what], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         said = self._process.stdout.readline()
         result = json.loads(said) if said.strip() else {"failed": "the client ended"}

@@ -160,12 +160,12 @@ class Vestibule(Peer):
     name, title, program = "vestibule", "Vestibule", "vestibule"
     algorithms = ("HS512", "ES256", "EdDSA")
 
-    def command(self, stage, work, port, directory):
+    def command(self, stage, work, port, directory, admin=None):
         configuration = vestibule_configuration(stage, work, port, directory)
         for name in accounts(work.accounts):
             argv = [tools.program("vestibule"), "users", "add", name, "--password-stdin", "--dir", str(directory)]
             subprocess.run(argv, input=stage.password, text=True, check=True, capture_output=True)
-        return ["serve", "--config", str(configuration), "--admin", f"127.0.0.1:{free_port()}"]
+        return ["serve", "--config", str(configuration), "--admin", f"127.0.0.1:{admin or free_port()}"]
 
 
 class HAProxy(Peer):

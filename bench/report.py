@@ -49,6 +49,8 @@ def markdown(bench: Bench, results: list[tuple[Row, Cells]]) -> str:
         blocks.append(_others(bench.peers, others))
     if "calls" in found:
         blocks.append(_calls(bench.peers, found["calls"]))
+    if "start" in found:
+        blocks.append(_starts(found["start"]))
     if "logins" in found:
         blocks.append(_logins(found["logins"]))
     blocks.append(_reasons(bench.peers, results))
@@ -78,8 +80,8 @@ def _main(bench: Bench, found: dict[str, Cells]) -> str:
     at = f" at {rate:,.0f}/s" if rate else ""
     lines = [
         "| 1 KB, HTTP/1.1 | CPU µs per request | user | system | against HAProxy | of the least | requests/s | start, CPU | resident, idle "
-        f"| under load | per idle connection | CPU while idle | p50{at} | p99 |",
-        "| --- |" + " ---: |" * 13,
+        f"| under load | per idle connection | of HTTP/2 | CPU while idle | p50{at} | p99 |",
+        "| --- |" + " ---: |" * 14,
     ]
     base = keepalive.get(BASE)
     for peer in bench.peers:
@@ -88,6 +90,7 @@ def _main(bench: Bench, found: dict[str, Cells]) -> str:
             f"| {peer.title} | {_spread(k)} | {_figure(k, 'user', '{:.1f}')} | {_figure(k, 'system', '{:.1f}')} "
             f"| {_ratio(k, base)} | {_least_ratio(k, base)} | {_figure(k, 'rate', '{:,.0f}')} | {_figure(m, 'ready_cpu', '{:.0f} ms')} "
             f"| {_megabytes(m, 'idle')} | {_megabytes(m, 'loaded')} | {_figure(m, 'connection', '{:.1f} KiB')} "
+            f"| {_figure(m, 'connection_http2', '{:.1f} KiB')} "
             f"| {_figure(m, 'idle_cpu', '{:.1f} ms/min')} | {_figure(p, 'p50', '{:.0f} µs')} | {_figure(p, 'p99', '{:.0f} µs')} |"
         )
     return "\n".join(lines)
@@ -118,6 +121,17 @@ def _calls(peers: list[Peer], cells: Cells) -> str:
         cell = cells.get(peer.name, Cell())
         lines.append(f"| {peer.title} | {_figure(cell, 'io', '{:.2f}')} | {_figure(cell, 'calls', '{:.2f}')} |")
     return "\n".join(lines)
+
+
+def _starts(cells: Cells) -> str:
+    cell = cells.get("vestibule", Cell())
+    if not cell.figures:
+        return ""
+    wall = cell.figures["wall"]
+    return (
+        f"Start to ready: {median(wall):.1f} ms ({min(wall):.1f} to {max(wall):.1f}) from the execution of the program to the "
+        f"first 200 of /readyz, {_figure(cell, 'cpu', '{:.1f}')} ms of CPU time; the median of {len(wall)} starts."
+    )
 
 
 def _logins(cells: Cells) -> str:

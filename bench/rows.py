@@ -1,9 +1,10 @@
 """What is measured: one function for each row, over all peers, in turns."""
 
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import measure
 import tools
 from load import DIFFERENT_TOKENS, Answers, Failed, Idle, ask, h2load, wrk
 from peers import Cannot, Peer, Running, Work, accounts
-from stage import NotStarted, Stage
+from stage import NotStarted, Stage, free_port, stop, why_ended
 
 GIB = 1 << 30
+# Seconds until connections that say nothing are idle.
+IDLE_FOR = 6
 
 
 @dataclass
@@ -226,12 +229,60 @@ def memory(bench: Bench) -> Cells:
                     cell.add(idle_cpu=(measure.on_cpu(one.pid) - before) * 1000 * 60 / span)
                     before = measure.resident(one.pid)
                     with Idle(one.port, one.headers(), bench.idle):
+                        # What is given up when nothing is said has its time to go.
+                        time.sleep(IDLE_FOR)
                         cell.add(connection=(measure.settled(one.pid) - before) / bench.idle)
                     wrk(one.port, "/1k", one.headers(), 2)
                     cell.add(loaded=measure.settled(one.pid))
                 except Failed as error:
                     cell.failed = str(error)
+        # Another process: what the first kind has left behind would be taken up again.
+        if cells[peer.name].failed or cells[peer.name].absent:
+            continue
+        http2: Cells = {}
+        with fleet(bench, Work(files=16384, http2=True), http2, peers=[peer]) as running:
+            for one in running:
+                try:
+                    before = measure.settled(one.pid)
+                    with Idle(one.port, one.headers(), bench.idle, http2=True):
+                        time.sleep(IDLE_FOR)
+                        cells[peer.name].add(connection_http2=(measure.settled(one.pid) - before) / bench.idle)
+                except Failed as error:
+                    tools.tell(f"memory: {peer.title}: HTTP/2: {error}")
     return cells
+
+
+def starts(bench: Bench) -> Cells:
+    """From the execution of the program to the first 200 of /readyz; Vestibule alone has such a page."""
+    cells: Cells = {}
+    for peer in _vestibule(bench):
+        cell = cells[peer.name] = Cell()
+        directory, admin = bench.stage.directory / "starts", free_port()
+        directory.mkdir()
+        argv = [tools.program(peer.program), *peer.command(bench.stage, Work(), free_port(), directory, admin)]
+        for _ in range(5 if bench.quick else 25):
+            process = bench.stage.spawn(argv, directory / "log", bench.stage.proxy_cpus)
+            # The program has been executed when this returns.
+            begun = time.monotonic()
+            try:
+                while not _is_ready(admin):
+                    if process.poll() is not None or time.monotonic() > begun + 10:
+                        raise Failed(f"not ready: {why_ended(directory / 'log', admin)}")
+                    time.sleep(0.0005)
+                cell.add(wall=(time.monotonic() - begun) * 1000, cpu=measure.on_cpu(process.pid) * 1000)
+            except Failed as error:
+                cell.failed = str(error)
+                break
+            finally:
+                stop(process)
+    return cells
+
+
+def _is_ready(admin: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", admin), timeout=1) as probe:
+        probe.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return probe.recv(4096).split(b" ")[1:2] == [b"200"]
+    return False
 
 
 def calls(bench: Bench) -> Cells:
@@ -316,6 +367,7 @@ ROWS = [
     Row("tokens-es256", "1 KB, another ES256 token each time", "µs", different_tokens("ES256")),
     Row("rules", "1 KB, 20 access rules, a user in 10 groups", "µs", rules),
     Row("memory", "start, memory, CPU while idle", "", memory),
+    Row("start", "start to ready", "", starts),
     Row("latency", "p50 and p99 at the same load", "", latency),
     Row("calls", "system calls for each request", "", calls),
     Row("logins", "logins for each hashing thread", "", logins),

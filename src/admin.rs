@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
+use crate::server::Linger;
 use crate::shutdown::Phase;
 use crate::telemetry::{EventName, Level, Logger};
 
@@ -34,6 +35,10 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECTION_AGE: Duration = Duration::from_secs(300);
 
 const BUFFER_BYTES: usize = 16 * 1024;
+
+/// What is read and thrown away behind the last request, so that its answer arrives: a socket that is closed at once is
+/// the first to be reset where a node runs out of memory for connections.
+const LINGER_BYTES: usize = 64 * 1024;
 
 /// A pause after an accept that failed for want of something, such as file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -108,7 +113,7 @@ async fn connection(stream: TcpStream, state: Arc<AdminState>) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(BUFFER_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Linger::new(stream, LINGER_BYTES)), service);
     // What a client does wrong here is its own affair, and nobody's log.
     let _ = timeout(CONNECTION_AGE, serving).await;
 }
@@ -161,6 +166,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpSocket;
 
     use super::*;
     use crate::readiness::Note;
@@ -283,6 +289,23 @@ mod tests {
             assert!(!answer.starts_with("HTTP/1.1 200"), "{request:.60}: {answer}");
         }
         assert_eq!(running.ask("GET", "/livez").await.0, 200);
+    }
+
+    /// One that takes little at a time, and has sent what nobody reads.
+    #[tokio::test]
+    async fn an_answer_arrives_whole_before_its_connection_is_closed() {
+        let running = start().await;
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(running.address).await.unwrap();
+        let request = "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_owned();
+        stream.write_all((request + &"x".repeat(LINGER_BYTES / 2)).as_bytes()).await.unwrap();
+        sleep(Duration::from_millis(100)).await;
+        let mut answer = String::new();
+        timeout(Duration::from_secs(20), stream.read_to_string(&mut answer)).await.unwrap().expect("no reset");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let length = format!("content-length: {}", body.len());
+        assert!(head.to_ascii_lowercase().contains(&length), "{} bytes: {head}", body.len());
     }
 
     #[tokio::test]

@@ -3,6 +3,8 @@
 mod capacity;
 mod config_reload;
 mod follow;
+#[cfg(feature = "counting")]
+pub(crate) mod lone_worker;
 pub(crate) mod settings;
 mod tls_reload;
 mod workers;

@@ -83,7 +83,7 @@ impl Doorway {
         let upgrade = headers::wanted_upgrade(&request);
         let hop = Hop::new(peer.to_canonical(), trusted);
         let (mut parts, body) = request.into_parts();
-        headers::rewrite_request(&mut parts, &permit, &self.trust.access.headers, &hop, upgrade);
+        headers::rewrite_request(&mut parts, &permit, &self.trust.access.headers, &hop, upgrade, false);
         Some(Request::from_parts(parts, body))
     }
 

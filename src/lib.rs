@@ -7,6 +7,9 @@ mod check;
 mod cli;
 mod clock;
 pub mod config;
+#[cfg(feature = "counting")]
+#[doc(hidden)]
+pub mod counting;
 mod dev;
 pub mod exposure;
 #[cfg(feature = "fuzzing")]

@@ -9,6 +9,7 @@ mod in_flight;
 mod io;
 mod pool;
 mod request_body;
+mod spare;
 mod target;
 
 pub(crate) use answer_body::AnswerBody;

@@ -72,8 +72,7 @@ fn is_signed(parts: &[&str], header: &Json, now: u64) -> bool {
     let named = header.get("alg").and_then(Json::text) == Some(&format!("{algorithm:?}"));
     let message = format!("{}.{}", parts[0], parts[1]);
     header.is_unique()
-        && !header.has("crit")
-        && !header.has("b64")
+        && !["crit", "b64", "cty", "zip"].iter().any(|member| header.has(member))
         && typ
         && named
         && (kid != "h" || now < keys::H_EXP)

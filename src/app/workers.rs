@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Semaphore;
 
 use super::TlsChannel;
@@ -46,7 +46,7 @@ impl Workers {
             thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
                 match runtime {
-                    Ok(runtime) => this.run(&runtime, listener, permits),
+                    Ok(runtime) => runtime.block_on(this.serve(listener, permits)),
                     Err(error) => this.parts.log_accept_failure(&error),
                 }
             })?;
@@ -54,48 +54,47 @@ impl Workers {
         Ok(())
     }
 
-    fn run(&self, runtime: &LocalRuntime, listener: std::net::TcpListener, permits: Arc<Semaphore>) {
+    /// One worker, on the runtime of its thread; ends only where the listener is of no use.
+    pub(super) async fn serve(&self, listener: std::net::TcpListener, permits: Arc<Semaphore>) {
         let guard = self.shutdown.guard();
-        runtime.block_on(async {
-            let pool = Pool::new(self.target.clone());
-            let forwarder = Forwarder {
-                pool: Rc::clone(&pool),
-                in_flight: self.in_flight.clone(),
-                body_limit: self.body_limit,
-                body_idle: self.limits.idle_timeout,
-            };
-            let worker = Worker::new(self.parts.clone(), forwarder, Gate::new(self.expected.clone()));
-            tokio::task::spawn_local(async move {
-                loop {
-                    tokio::time::sleep(TIDY).await;
-                    pool.tidy();
-                }
-            });
-            let roster = Roster::new();
-            let (looked_after, limits) = (Rc::clone(&roster), self.limits.clone());
-            tokio::task::spawn_local(async move { looked_after.look_after(&limits).await });
-            let listener = match TcpListener::from_std(listener) {
-                Ok(listener) => listener,
-                Err(error) => return self.parts.log_accept_failure(&error),
-            };
-            accept(Accept {
-                listener,
-                service: worker,
-                metrics: Arc::clone(&self.parts.metrics),
-                log: self.parts.log.clone(),
-                tls: self.tls.clone(),
-                permits,
-                limits: self.limits.clone(),
-                roster: Rc::clone(&roster),
-                shutdown: self.shutdown.clone(),
-                phase: self.shutdown.phase(),
-            })
-            .await;
-            drop(guard);
-            // What is still open goes on here, and says goodbye here, until the process ends.
-            drop(self.shutdown.phase().wait_for(|phase| *phase >= Phase::Closing).await);
-            roster.cut();
-            std::future::pending::<()>().await;
+        let pool = Pool::new(self.target.clone());
+        let forwarder = Forwarder {
+            pool: Rc::clone(&pool),
+            in_flight: self.in_flight.clone(),
+            body_limit: self.body_limit,
+            body_idle: self.limits.idle_timeout,
+        };
+        let worker = Worker::new(self.parts.clone(), forwarder, Gate::new(self.expected.clone()));
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(TIDY).await;
+                pool.tidy();
+            }
         });
+        let roster = Roster::new();
+        let (looked_after, limits) = (Rc::clone(&roster), self.limits.clone());
+        tokio::task::spawn_local(async move { looked_after.look_after(&limits).await });
+        let listener = match TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => return self.parts.log_accept_failure(&error),
+        };
+        accept(Accept {
+            listener,
+            service: worker,
+            metrics: Arc::clone(&self.parts.metrics),
+            log: self.parts.log.clone(),
+            tls: self.tls.clone(),
+            permits,
+            limits: self.limits.clone(),
+            roster: Rc::clone(&roster),
+            shutdown: self.shutdown.clone(),
+            phase: self.shutdown.phase(),
+        })
+        .await;
+        drop(guard);
+        // What is still open goes on here, and says goodbye here, until the process ends.
+        drop(self.shutdown.phase().wait_for(|phase| *phase >= Phase::Closing).await);
+        roster.cut();
+        std::future::pending::<()>().await;
     }
 }

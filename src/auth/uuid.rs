@@ -22,23 +22,21 @@ pub fn v4() -> String {
     let mut bytes: [u8; 16] = random();
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let mut text = String::with_capacity(36);
-    for (place, byte) in bytes.into_iter().enumerate() {
-        if matches!(place, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        push_hex(&mut text, byte);
+    let mut digits = [0; 32];
+    for (two, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        two.copy_from_slice(&hex(byte));
     }
-    text
+    let mut text = Vec::with_capacity(36);
+    for (part, hyphen) in [(0..8, true), (8..12, true), (12..16, true), (16..20, true), (20..32, false)] {
+        text.extend_from_slice(&digits[part]);
+        text.extend(hyphen.then_some(b'-'));
+    }
+    String::from_utf8(text).expect("digits and hyphens are text")
 }
 
 /// Eight random bytes as sixteen hexadecimal digits.
 pub fn short() -> String {
-    let mut text = String::with_capacity(16);
-    for byte in random::<8>() {
-        push_hex(&mut text, byte);
-    }
-    text
+    random::<8>().into_iter().flat_map(hex).map(char::from).collect()
 }
 
 /// Bytes that cannot be foreseen.
@@ -56,10 +54,9 @@ pub fn random<const N: usize>() -> [u8; N] {
     })
 }
 
-fn push_hex(text: &mut String, byte: u8) {
+fn hex(byte: u8) -> [u8; 2] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-    text.push(char::from(DIGITS[usize::from(byte & 0xf)]));
+    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]]
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ async fn judge(
     let refusal = judged.as_ref().map_or_else(|refused| Some(refused.why), Permit::would_have_been);
     if refusal == Some(Refusal::Invalid(InvalidToken::Token(TokenError::UnknownKey)))
         && let Credentials::Token(token) = credentials(request.headers())
-        && worker.reread_for(token, &trust).await
+        && worker.reread_for(token, &trust, judged.is_ok()).await
     {
         return once();
     }

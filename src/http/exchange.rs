@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -51,13 +51,15 @@ impl Exchange {
     pub(super) fn begin(peer: &Rc<Peer>, request: &mut Request<Incoming>, outcome: Outcome) -> Box<Self> {
         let request_id = request.headers().get(X_REQUEST_ID).filter(|id| !id.is_empty()).cloned();
         let request_id = request_id.unwrap_or_else(|| {
-            let made = HeaderValue::from_maybe_shared(Bytes::from(uuid::v4())).expect("a UUID is visible ASCII");
+            let mut made = HeaderValue::from_maybe_shared(Bytes::from(uuid::v4())).expect("a UUID is visible ASCII");
+            // Another for each request: HTTP/2's table of fields has better use for its space (RFC 7541, section 7.1.3).
+            made.set_sensitive(true);
             request.headers_mut().insert(X_REQUEST_ID, made.clone());
             made
         });
         Box::new(Self {
             peer: Rc::clone(peer),
-            serving: peer.activity.serve(request.body().is_end_stream()),
+            serving: peer.activity.serve(length(request.body())),
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
@@ -121,6 +123,7 @@ impl Exchange {
         let turn = Turn::current();
         if let Some(turn) = &turn {
             turn.is_clients();
+            detach(&mut head.headers);
         }
         Response::from_parts(head, ReplyBody { source, exchange: self, turn })
     }
@@ -131,10 +134,28 @@ impl Exchange {
     }
 }
 
+/// HTTP/2 remembers fields as long as a connection lives (RFC 7541, section 2.3.2). A value that is a part of the buffer
+/// into which the application's answer was read would keep all of it: each is copied into memory of its own.
+fn detach(headers: &mut HeaderMap) {
+    for value in headers.values_mut() {
+        let is_sensitive = value.is_sensitive();
+        if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
+            *value = copy;
+            value.set_sensitive(is_sensitive);
+        }
+    }
+}
+
+/// Of a body, where it is known.
+fn length(body: &Incoming) -> Option<u64> {
+    if body.is_end_stream() { Some(0) } else { body.size_hint().exact() }
+}
+
 impl Drop for Exchange {
     fn drop(&mut self) {
+        self.serving.read(self.progress.bytes.get());
         let worker = &self.peer.worker;
-        let took = self.serving.began().elapsed();
+        let took = self.serving.ended();
         let status = self.status.unwrap_or(CLIENT_LEFT);
         worker.metrics.request(self.outcome, status, took);
         if worker.log.access_enabled() {
@@ -180,9 +201,9 @@ impl From<Bytes> for Source {
     }
 }
 
-impl From<AnswerBody> for Source {
-    fn from(body: AnswerBody) -> Self {
-        Self::Application(Box::new(body))
+impl From<Box<AnswerBody>> for Source {
+    fn from(body: Box<AnswerBody>) -> Self {
+        Self::Application(body)
     }
 }
 
@@ -195,7 +216,7 @@ impl Body for ReplyBody {
         if let Some(turn) = &this.turn {
             turn.is_ours();
         }
-        let frame = match &mut this.source {
+        let mut frame = match &mut this.source {
             Source::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Source::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Source::Application(body) => Pin::new(&mut **body).poll_frame(cx),
@@ -205,8 +226,13 @@ impl Body for ReplyBody {
         {
             this.exchange.bytes_out += data.len() as u64;
         }
-        if let (Some(turn), true) = (&this.turn, frame.is_ready()) {
+        if let (Some(turn), Poll::Ready(frame)) = (&this.turn, &mut frame) {
             turn.is_clients();
+            if let Some(Ok(frame)) = frame
+                && let Some(trailers) = frame.trailers_mut()
+            {
+                detach(trailers);
+            }
         }
         frame
     }

@@ -28,7 +28,8 @@ pub(super) async fn token(
     let now = epoch();
     let mut trust = worker.trust();
     let mut identified = worker.gate.identify(&trust, token, now);
-    if matches!(identified, Err(InvalidToken::Token(TokenError::UnknownKey))) && worker.reread_for(token, &trust).await
+    if matches!(identified, Err(InvalidToken::Token(TokenError::UnknownKey)))
+        && worker.reread_for(token, &trust, false).await
     {
         trust = worker.trust();
         identified = worker.gate.identify(&trust, token, now);

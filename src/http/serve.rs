@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use futures_util::FutureExt as _;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
 
@@ -30,8 +31,11 @@ impl Service for Worker {
         peer.head_refused()
     }
 
-    async fn serve(peer: Rc<Peer>, request: Request<Incoming>) -> Result<Response<ReplyBody>, Infallible> {
-        Ok(serve(peer, request).await)
+    fn serve(
+        peer: Rc<Peer>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<ReplyBody>, Infallible>> {
+        serve(peer, request).map(Ok)
     }
 }
 

@@ -79,13 +79,29 @@ impl Worker {
         Arc::clone(trust)
     }
 
-    /// Has the store read again for a token whose key the ring does not hold; `false`: there is no reason to.
-    pub(super) async fn reread_for(&self, token: &str, trust: &Trust) -> bool {
-        let absent = names_absent_key(token, &trust.ring);
-        if absent {
-            self.reread.keys().await;
+    /// Waits for the key that a token names and the ring does not hold, while the store is read again; `false`: it holds
+    /// it, or the token names none.
+    ///
+    /// Where the store was read again lately, for another request, the key may have come after that: it is waited for all
+    /// the same, until whatever follows the store finds it. `goes_anyway`: but not by a request that shadow mode lets
+    /// through whatever comes of it.
+    pub(super) async fn reread_for(&self, token: &str, trust: &Trust, goes_anyway: bool) -> bool {
+        if !names_absent_key(token, &trust.ring) {
+            return false;
         }
-        absent
+        let mut newer = self.parts.trust.clone();
+        let comes = newer.wait_for(|trust| !names_absent_key(token, &trust.ring));
+        let is_read = async {
+            if !self.reread.keys().await && !goes_anyway {
+                tokio::time::sleep(Reread::PATIENCE).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = is_read => {}
+            _ = comes => {}
+        }
+        true
     }
 
     /// The application broke off in the middle of its answer.

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::hashing::Hashing;
 use crate::auth::password::{HashMemory, Password, PasswordHash};
@@ -82,7 +82,8 @@ struct Settled {
 }
 
 impl Desk {
-    /// `trust`: the users as they stand when a password is checked.
+    /// `trust`: the users as they stand when a password is checked. Call it within a tokio runtime: what comes of a check is
+    /// told there.
     pub(crate) fn start(
         policy: Policy,
         threads: usize,
@@ -110,17 +111,23 @@ impl Desk {
             state: Mutex::new(State::new(policy)),
             hashing: Hashing::new(queue),
         });
-        // The desk owns the queue that the threads wait at: it must not be kept alive by them.
-        let weak = Arc::downgrade(&desk);
+        let (results, mut checked) = mpsc::channel(threads.max(1));
         desk.hashing.spawn(threads, move |memory: &mut HashMemory, job: Job| {
             let Attempt { name, password, .. } = &job.attempt;
             let check = || check(memory, name, password.as_bytes());
             // A panic is reported by its hook; the ticket must come back, and nobody gets in.
             let check = catch_unwind(AssertUnwindSafe(check)).unwrap_or(PasswordCheck::Denied);
-            if let Some(desk) = weak.upgrade() {
+            // Without the desk nobody waits for it.
+            drop(results.blocking_send((job, check)));
+        })?;
+        // Hashing threads do not take the desk's lock: one that has to give way would keep it, and with a worker that wants it
+        // all its requests would wait. And the desk owns the queue that they wait at: it must not be kept alive by them.
+        let weak = Arc::downgrade(&desk);
+        tokio::spawn(async move {
+            while let (Some((job, check)), Some(desk)) = (checked.recv().await, weak.upgrade()) {
                 desk.checked(job, check);
             }
-        })?;
+        });
         Ok(desk)
     }
 
@@ -171,7 +178,7 @@ impl Desk {
         verdict.unwrap_or(Verdict::Denied)
     }
 
-    /// A hashing thread has checked a password.
+    /// A password has been checked.
     fn checked(&self, job: Job, check: PasswordCheck) {
         let (outcome, verdict) = match check {
             PasswordCheck::Granted { user, credential } => {

@@ -9,7 +9,7 @@ use super::fair_queue::FairQueue;
 use crate::auth::throttle::Source;
 
 /// How much nicer than request threads the hashing threads are (setpriority(2); on Linux a thread's own affair).
-const NICE: i32 = 19;
+const NICE: i32 = 10;
 
 /// A thread that has had nothing to do for so long gives its memory back.
 const MEMORY_KEPT: Duration = Duration::from_secs(2);
@@ -47,7 +47,8 @@ impl<J: Send + 'static> Hashing<J> {
             let shared = Arc::clone(&self.shared);
             let work = work.clone();
             thread::Builder::new().name(format!("hashing-{number}")).spawn(move || {
-                give_way();
+                // Without the lower priority it works all the same.
+                let _ = rustix::process::nice(NICE);
                 let mut memory = M::default();
                 while let Some(job) = shared.next(|| memory = M::default()) {
                     work(&mut memory, job);
@@ -68,23 +69,6 @@ impl<J: Send + 'static> Hashing<J> {
     pub(super) fn withdraw(&self, fits: impl Fn(&J) -> bool) -> Option<J> {
         self.shared.lock().jobs.remove(fits)
     }
-}
-
-/// Has this thread run where no other wants to. Niceness alone is not enough: Linux lets a thread that was given a CPU
-/// keep it for a slice of some milliseconds, however nice it is, and takes it away at once from the idle class alone
-/// (sched(7), `SCHED_IDLE`). Where that is denied, niceness is what is left; without either it works all the same.
-fn give_way() {
-    #[cfg(target_os = "linux")]
-    {
-        use thread_priority::{
-            NormalThreadSchedulePolicy::Idle, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
-            thread_native_id,
-        };
-
-        let idle = ThreadSchedulePolicy::Normal(Idle);
-        drop(set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle));
-    }
-    let _ = rustix::process::nice(NICE);
 }
 
 impl<J> Drop for Hashing<J> {

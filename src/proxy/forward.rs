@@ -1,6 +1,6 @@
 //! Sends a permitted request to the application and brings the answer back.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use super::headers::{self, Hop};
 use super::in_flight::{InFlight, Overloaded, Place};
 use super::pool::{Connection, Link, Pool};
 use super::request_body::{BodyProgress, Broken, RequestBody};
+use super::spare::Spare;
 use crate::gate::{IdentityHeaders, Permit};
 use crate::metrics::UpstreamErrorReason;
 
@@ -51,7 +52,7 @@ pub(crate) enum Failure {
 
 /// The application's answer.
 pub(crate) struct Answer {
-    pub(crate) response: Response<AnswerBody>,
+    pub(crate) response: Response<Box<AnswerBody>>,
     /// Both halves of a connection that has switched protocols.
     pub(crate) upgraded: Option<(OnUpgrade, OnUpgrade)>,
     /// From when the request was handed over to when the answer's head had come.
@@ -93,19 +94,15 @@ impl Forwarder {
         let repeatable = bodiless && parts.method.is_idempotent() && client_upgrade.is_none();
 
         let upgrade = client_upgrade.as_ref().map(|(protocol, _)| protocol.clone());
-        headers::rewrite_request(&mut parts, permit, identity, hop, upgrade);
-        if !expects {
-            parts.headers.remove(EXPECT);
-        }
+        headers::rewrite_request(&mut parts, permit, identity, hop, upgrade, expects);
         self.address(&mut parts);
 
         let body = if bodiless {
-            RequestBody::empty(Arc::clone(identity), Rc::clone(progress))
+            RequestBody::empty(progress)
         } else {
-            let keep_claims = permit.leaves_request_alone();
-            let body =
-                RequestBody::streaming(body, self.body_limit, Rc::clone(progress), Arc::clone(identity), keep_claims);
-            if self.may_be_silent(&parts) { body } else { body.bounded(self.body_idle) }
+            let patience = (!self.may_be_silent(&parts)).then_some(self.body_idle);
+            let (progress, identity) = (Rc::clone(progress), Arc::clone(identity));
+            RequestBody::streaming(body, self.body_limit, progress, identity, permit.leaves_request_alone(), patience)
         };
         let mut request = Request::from_parts(parts, body);
         let release = expects.then(|| {
@@ -130,14 +127,14 @@ impl Forwarder {
         for attempt in 1.. {
             // Only a connection that was used before may be on its way down; a fresh one needs no spare.
             let reused = matches!(connection, Connection::Http1 { reused: true, .. });
-            let spare = (repeatable && reused).then(|| spare_head(&request));
+            let spare = (repeatable && reused).then(|| Spare::of(&request));
             match self.try_send(connection, request, progress).await {
                 Sent::Answer(response, link) => return Ok((response, link)),
                 Sent::Unsent(unsent) if attempt < ATTEMPTS => request = *unsent,
                 Sent::Unsent(_) => return Err(Failure::closed("the connection closed before the request was sent")),
-                Sent::Unanswered(failure) => match spare {
-                    Some(head) if attempt < ATTEMPTS => request = head.map(|body| body.renewed(progress)),
-                    _ => return Err(failure),
+                Sent::Unanswered(failure) => match spare.filter(|_| attempt < ATTEMPTS) {
+                    Some(spare) => request = spare.into_request(RequestBody::empty(progress)).ok_or(failure)?,
+                    None => return Err(failure),
                 },
                 Sent::Failed(failure) => return Err(failure),
             }
@@ -148,13 +145,17 @@ impl Forwarder {
 
     async fn try_send(&self, connection: Connection, request: Request<RequestBody>, progress: &BodyProgress) -> Sent {
         match connection {
-            Connection::Http2(mut sender) => match self.deadline(sender.try_send_request(request), progress).await {
-                Ok(response) => Sent::Answer(response, None),
-                Err(error) => unsuccessful(error, true, progress),
-            },
+            Connection::Http2(mut sender) => {
+                let answer = pin!(sender.try_send_request(request));
+                match self.deadline(answer, progress).await {
+                    Ok(response) => Sent::Answer(response, None),
+                    Err(error) => unsuccessful(error, true, progress),
+                }
+            }
             Connection::Http1 { mut link, .. } => {
                 let before = link.received.bytes();
-                match self.deadline(link.sender.try_send_request(request), progress).await {
+                let answer = pin!(link.sender.try_send_request(request));
+                match self.deadline(answer, progress).await {
                     Ok(response) => Sent::Answer(response, Some(link)),
                     Err(error) => unsuccessful(error, link.received.bytes() > before, progress),
                 }
@@ -165,14 +166,13 @@ impl Forwarder {
     /// Waits for the head no longer than allowed; `None`: too long.
     async fn deadline<F, R>(
         &self,
-        answer: F,
+        mut answer: Pin<&mut F>,
         progress: &BodyProgress,
     ) -> Result<Response<Incoming>, Option<TrySendError<R>>>
     where
         F: Future<Output = Result<Response<Incoming>, TrySendError<R>>>,
     {
         let Some(limit) = self.pool.target().headers_timeout else { return answer.await.map_err(Some) };
-        let mut answer = pin!(answer);
         loop {
             let (ended, bytes) = (progress.ended.get(), progress.bytes.get());
             if let Ok(result) = tokio::time::timeout(limit, answer.as_mut()).await {
@@ -264,7 +264,7 @@ impl Forwarder {
         }
         let place = if upgraded.is_some() { None } else { Some(place) };
         let body = AnswerBody::new(body, link, Rc::clone(&self.pool), place, release, Rc::clone(progress));
-        Answer { response: Response::from_parts(parts, body), upgraded, waited }
+        Answer { response: Response::from_parts(parts, Box::new(body)), upgraded, waited }
     }
 }
 
@@ -291,24 +291,6 @@ fn unsuccessful(error: Option<TrySendError<Request<RequestBody>>>, answered: boo
     }
     let failure = Failure::closed(&error.to_string());
     if answered { Sent::Failed(failure) } else { Sent::Unanswered(failure) }
-}
-
-/// A copy of a bodiless request's head, for a second try.
-fn spare_head(request: &Request<RequestBody>) -> Request<SpareBody> {
-    let mut spare = Request::new(SpareBody(request.body().identity()));
-    *spare.method_mut() = request.method().clone();
-    *spare.uri_mut() = request.uri().clone();
-    *spare.version_mut() = request.version();
-    *spare.headers_mut() = request.headers().clone();
-    spare
-}
-
-struct SpareBody(Arc<IdentityHeaders>);
-
-impl SpareBody {
-    fn renewed(self, progress: &Rc<BodyProgress>) -> RequestBody {
-        RequestBody::empty(self.0, Rc::clone(progress))
-    }
 }
 
 impl Failure {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE,
 };
 use http::{Request, Version, request};
 
@@ -50,20 +50,24 @@ pub(crate) fn wanted_upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
 /// Makes a judged request's head into the one that the application gets (RFC 9110, section 7.6.1).
 ///
 /// Order matters: everything that goes is gone before anything is set, so that no client can name a header that is
-/// set here.
+/// set here. `expects`: the application is asked whether it wants the body, as the client asked.
 pub(crate) fn rewrite_request(
     parts: &mut request::Parts,
     permit: &Permit,
     identity: &IdentityHeaders,
     hop: &Hop,
     upgrade: Option<HeaderValue>,
+    expects: bool,
 ) {
     let headers = &mut parts.headers;
     let wants_trailers = headers.contains_key(TE) && list_holds(headers, &TE, "trailers");
     let keep_claims = permit.leaves_request_alone();
     strip_named_by_connection(headers);
     strip(headers, |name| {
-        is_hop_by_hop(name) || is_forwarding(name, hop.trusted) || (!keep_claims && is_claim(name.as_str(), identity))
+        is_hop_by_hop(name)
+            || (name == EXPECT && !expects)
+            || is_forwarding(name, hop.trusted)
+            || (!keep_claims && is_claim(name.as_str(), identity))
     });
     if !keep_claims && !identity.forward_token {
         headers.remove(AUTHORIZATION);
@@ -126,14 +130,14 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap, identity: &IdentityHeader
 
 /// Takes off whatever `Connection` names, besides what the message cannot do without.
 fn strip_named_by_connection(headers: &mut HeaderMap) {
-    if !headers.contains_key(CONNECTION) {
-        return;
-    }
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+        .map(<[u8]>::trim_ascii)
+        // What most answers name goes anyway.
+        .filter(|token| !token.eq_ignore_ascii_case(b"keep-alive"))
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
         .filter(|name| name != HOST && name != CONTENT_LENGTH && name != X_REQUEST_ID)
         .collect();
     for name in named {
@@ -141,10 +145,13 @@ fn strip_named_by_connection(headers: &mut HeaderMap) {
     }
 }
 
-/// One look at each name: far fewer hashes than asking for each that could be there.
+/// One look at each name: far fewer hashes than asking for each that could be there. Mostly one goes, or none.
 fn strip(headers: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
-    let going: Vec<HeaderName> = headers.keys().filter(|name| goes(name)).cloned().collect();
-    for name in going {
+    let mut going = headers.keys().filter(|name| goes(name)).cloned();
+    let Some(first) = going.next() else { return };
+    let others: Vec<HeaderName> = going.collect();
+    headers.remove(first);
+    for name in others {
         headers.remove(name);
     }
 }

@@ -73,7 +73,11 @@ impl AsyncWrite for UpstreamIo {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        each!(self, io => Pin::new(io).poll_write_vectored(cx, bufs))
+        match bufs {
+            // What the system takes for less.
+            [one] => self.poll_write(cx, one),
+            _ => each!(self, io => Pin::new(io).poll_write_vectored(cx, bufs)),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

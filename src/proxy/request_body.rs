@@ -51,8 +51,11 @@ impl From<&hyper::Error> for Broken {
     }
 }
 
-pub(crate) struct RequestBody {
-    source: Option<Incoming>,
+/// `None`: there is none. Small, for a request is moved often on its way.
+pub(crate) struct RequestBody(Option<Box<Streaming>>);
+
+struct Streaming {
+    source: Incoming,
     limit: u64,
     progress: Rc<BodyProgress>,
     identity: Arc<IdentityHeaders>,
@@ -62,33 +65,30 @@ pub(crate) struct RequestBody {
 }
 
 impl RequestBody {
-    pub(crate) fn empty(identity: Arc<IdentityHeaders>, progress: Rc<BodyProgress>) -> Self {
+    pub(crate) fn empty(progress: &BodyProgress) -> Self {
         progress.ended.set(true);
-        Self { source: None, limit: 0, progress, identity, keep_claims: false, held: None, patience: None }
+        Self(None)
     }
 
+    /// `patience`: ends where nothing comes from the client for as long as this, while nothing comes from the
+    /// application either.
     pub(crate) fn streaming(
         source: Incoming,
         limit: Option<u64>,
         progress: Rc<BodyProgress>,
         identity: Arc<IdentityHeaders>,
         keep_claims: bool,
+        patience: Option<Duration>,
     ) -> Self {
         let limit = limit.unwrap_or(u64::MAX);
-        Self { source: Some(source), limit, progress, identity, keep_claims, held: None, patience: None }
-    }
-
-    /// Ends where nothing comes from the client for as long as this, while nothing comes from the application either.
-    pub(crate) fn bounded(self, patience: Duration) -> Self {
-        Self { patience: Some(Patience { length: patience, answered: 0, armed: false, deadline: None }), ..self }
-    }
-
-    pub(crate) fn identity(&self) -> Arc<IdentityHeaders> {
-        Arc::clone(&self.identity)
+        let patience = patience.map(|length| Patience { length, answered: 0, armed: false, deadline: None });
+        Self(Some(Box::new(Streaming { source, limit, progress, identity, keep_claims, held: None, patience })))
     }
 
     pub(crate) fn hold(&mut self, held: Held) {
-        self.held = Some(held);
+        if let Some(streaming) = &mut self.0 {
+            streaming.held = Some(held);
+        }
     }
 }
 
@@ -118,7 +118,7 @@ impl Body for RequestBody {
     type Error = BodyEnd;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyEnd>>> {
-        let this = self.get_mut();
+        let Some(this) = self.get_mut().0.as_deref_mut() else { return Poll::Ready(None) };
         if let Some(held) = &mut this.held {
             let wanted = ready!(held.poll_asked(cx));
             this.held = None;
@@ -126,8 +126,7 @@ impl Body for RequestBody {
                 return Poll::Ready(Some(Err(BodyEnd::NotWanted)));
             }
         }
-        let Some(source) = &mut this.source else { return Poll::Ready(None) };
-        let Poll::Ready(frame) = Pin::new(&mut *source).poll_frame(cx) else {
+        let Poll::Ready(frame) = Pin::new(&mut this.source).poll_frame(cx) else {
             let Some(patience) = &mut this.patience else { return Poll::Pending };
             ready!(patience.poll(cx, &this.progress));
             this.progress.broken.set(Some(Broken::Stalled));
@@ -153,7 +152,7 @@ impl Body for RequestBody {
                         this.progress.too_large.set(true);
                         return Poll::Ready(Some(Err(BodyEnd::TooLarge)));
                     }
-                    if source.is_end_stream() {
+                    if this.source.is_end_stream() {
                         this.progress.ended.set(true);
                     }
                 } else if let Some(trailers) = frame.trailers_mut() {
@@ -166,11 +165,11 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.held.is_none() && self.source.as_ref().is_none_or(Body::is_end_stream)
+        self.0.as_ref().is_none_or(|this| this.held.is_none() && this.source.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.source.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |this| this.source.size_hint())
     }
 }
 

@@ -23,8 +23,12 @@ struct State {
     unflushed: AtomicBool,
     /// A head's first byte has come and the head is not complete.
     in_head: AtomicBool,
-    /// Bytes have come that may belong to a later head than the one that is served.
-    early: AtomicBool,
+    /// Bytes that have come behind the head that is served: its body, and whatever a client sends before its answer.
+    behind: AtomicU64,
+    /// The HTTP library may keep bytes that belong to a later head, or to a body that nobody has read.
+    kept: AtomicBool,
+    /// The end of the byte stream has begun.
+    closing: AtomicBool,
     /// What the head that came last had in it.
     fragment: AtomicBool,
     length: AtomicBool,
@@ -63,7 +67,9 @@ impl Activity {
             serving: AtomicU32::new(0),
             unflushed: AtomicBool::new(false),
             in_head: AtomicBool::new(false),
-            early: AtomicBool::new(false),
+            behind: AtomicU64::new(0),
+            kept: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             fragment: AtomicBool::new(false),
             length: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -107,14 +113,14 @@ impl Activity {
 
     /// The handshake is done.
     pub(super) fn connected(&self) {
-        self.0.mark();
+        self.0.mark(Instant::now());
     }
 
     /// The system takes no more bytes for the client.
     pub(super) fn blocked(&self) {
         let state = &*self.0;
         if state.blocked.load(Relaxed) == 0 {
-            state.blocked.store(state.micros().max(1), Relaxed);
+            state.blocked.store(state.micros(Instant::now()).max(1), Relaxed);
         }
     }
 
@@ -124,7 +130,7 @@ impl Activity {
         if state.blocked.load(Relaxed) > 0 {
             state.blocked.store(0, Relaxed);
             if matches!(self.phase(), Phase::Idle(_)) {
-                state.mark();
+                state.mark(Instant::now());
             }
         }
     }
@@ -132,30 +138,25 @@ impl Activity {
     /// Bytes have come from the client; `true`: they begin a head.
     pub(super) fn received(&self) -> bool {
         let state = &*self.0;
-        let serving = state.serving.load(Relaxed) > 0;
-        if serving {
-            self.came_early();
-        }
-        let begins = !serving && !state.in_head.load(Relaxed);
+        let begins = state.serving.load(Relaxed) == 0 && !state.in_head.load(Relaxed);
         if begins {
             state.in_head.store(true, Relaxed);
-            state.mark();
+            state.mark(Instant::now());
         }
         begins
     }
 
-    /// A head has been read to its end; `more`: bytes came behind it, of its body, or else of the next head.
-    pub(super) fn head_ended(&self, hidden: Hidden, more: bool) {
+    /// A head has been read to its end.
+    pub(super) fn head_ended(&self, hidden: Hidden) {
         let state = &*self.0;
         state.fragment.store(hidden.fragment, Relaxed);
         state.length.store(hidden.length, Relaxed);
-        if more {
-            self.came_early();
-        }
     }
 
-    fn came_early(&self) {
-        self.0.early.store(true, Relaxed);
+    /// Bytes have come behind a head: of its body, or else of the next head.
+    pub(super) fn came_behind(&self, bytes: usize) {
+        // One thread alone counts.
+        self.0.behind.store(self.0.behind.load(Relaxed).saturating_add(bytes as u64), Relaxed);
     }
 
     /// What the HTTP library does not tell of the head that came last. Asked once for each request; of requests that
@@ -166,14 +167,14 @@ impl Activity {
 
     /// A complete head has reached the service; the guard ends with the answer's last byte.
     ///
-    /// `bodiless`: what comes before that end is the beginning of the next head.
-    pub(crate) fn serve(&self, bodiless: bool) -> ServingGuard {
+    /// `body`: its length, if it is known; what comes behind it before that end is the beginning of the next head.
+    pub(crate) fn serve(&self, body: Option<u64>) -> ServingGuard {
         let state = &*self.0;
         state.serving.fetch_add(1, Relaxed);
         state.requests.fetch_add(1, Relaxed);
         state.in_head.store(false, Relaxed);
         state.unflushed.store(true, Relaxed);
-        ServingGuard { activity: self.clone(), bodiless, began: Instant::now(), answered: false }
+        ServingGuard { activity: self.clone(), body, read: 0, began: Instant::now(), ended: None, answered: false }
     }
 
     /// No request has come yet.
@@ -206,6 +207,22 @@ impl Activity {
         }
     }
 
+    /// The byte stream is being closed.
+    pub(super) fn closes(&self) {
+        self.0.closing.store(true, Relaxed);
+    }
+
+    /// Since when nothing at all is under way on a connection that goes on; `None`: something is, or may be.
+    ///
+    /// The HTTP library holds no byte then, neither read nor to be written, and waits for a head.
+    pub(super) fn at_rest(&self) -> Option<Instant> {
+        let state = &*self.0;
+        let Phase::Idle(since) = self.phase() else { return None };
+        let busy = [&state.unflushed, &state.kept, &state.closing, &state.tunnel];
+        let busy = busy.iter().any(|flag| flag.load(Relaxed)) || state.blocked.load(Relaxed) > 0;
+        (!busy).then_some(since)
+    }
+
     /// Nothing of the service's own can be in the next write: it is a reply of the HTTP library.
     pub(super) fn owes_nothing(&self) -> bool {
         !self.0.unflushed.load(Relaxed)
@@ -213,12 +230,12 @@ impl Activity {
 }
 
 impl State {
-    fn mark(&self) {
-        self.since.store(self.micros(), Relaxed);
+    fn mark(&self, now: Instant) {
+        self.since.store(self.micros(now), Relaxed);
     }
 
-    fn micros(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
+    fn micros(&self, now: Instant) -> u64 {
+        u64::try_from((now - self.start).as_micros()).unwrap_or(u64::MAX)
     }
 }
 
@@ -226,15 +243,23 @@ impl State {
 #[derive(Debug)]
 pub(crate) struct ServingGuard {
     activity: Activity,
-    bodiless: bool,
+    body: Option<u64>,
+    /// Bytes of it that were handed over.
+    read: u64,
     began: Instant,
+    ended: Option<Instant>,
     answered: bool,
 }
 
 impl ServingGuard {
-    /// When the head was complete.
-    pub(crate) fn began(&self) -> Instant {
-        self.began
+    /// The request is over; how long it took from when its head was complete.
+    pub(crate) fn ended(&mut self) -> Duration {
+        *self.ended.insert(Instant::now()) - self.began
+    }
+
+    /// So many bytes of the body were handed over in all.
+    pub(crate) fn read(&mut self, bytes: u64) {
+        self.read = bytes;
     }
 
     /// The answer has begun.
@@ -246,13 +271,17 @@ impl ServingGuard {
 impl Drop for ServingGuard {
     fn drop(&mut self) {
         let state = &*self.activity.0;
-        if !self.answered && self.began.elapsed() < HASTE {
+        let ended = self.ended.unwrap_or_else(Instant::now);
+        if !self.answered && ended - self.began < HASTE {
             state.abandoned.fetch_add(1, Relaxed);
         }
         if state.serving.fetch_sub(1, Relaxed) == 1 {
-            let early = state.early.swap(false, Relaxed);
-            state.in_head.store(early && self.bodiless, Relaxed);
-            state.mark();
+            let behind = state.behind.swap(0, Relaxed);
+            state.in_head.store(self.body.is_some_and(|body| behind > body), Relaxed);
+            if self.body != Some(behind) || self.read != behind {
+                state.kept.store(true, Relaxed);
+            }
+            state.mark(ended);
         }
     }
 }
@@ -270,8 +299,8 @@ mod tests {
         std::thread::sleep(Duration::from_millis(2));
         activity.received();
         assert_eq!(activity.phase(), Phase::Head(first), "later bytes do not restart the head's time");
-        let one = activity.serve(true);
-        let two = activity.serve(true);
+        let one = activity.serve(Some(0));
+        let two = activity.serve(Some(0));
         drop(one);
         assert_eq!(activity.phase(), Phase::Serving);
         drop(two);
@@ -281,13 +310,54 @@ mod tests {
 
     #[test]
     fn a_head_that_comes_while_another_is_served_has_begun() {
-        for (bodiless, begun) in [(true, true), (false, false)] {
+        for (body, came, begun) in [(Some(0), 1, true), (Some(5), 5, false), (Some(5), 6, true), (None, 9, false)] {
+            let activity = Activity::new();
+            assert!(activity.received());
+            let serving = activity.serve(body);
+            assert!(!activity.received());
+            activity.came_behind(came);
+            drop(serving);
+            assert_eq!(matches!(activity.phase(), Phase::Head(_)), begun, "{body:?} {came}");
+        }
+    }
+
+    #[test]
+    fn only_a_connection_without_a_byte_on_its_way_is_at_rest() {
+        let request = |body, behind, read| {
             let activity = Activity::new();
             activity.received();
-            let serving = activity.serve(bodiless);
-            activity.received();
+            activity.came_behind(behind);
+            let mut serving = activity.serve(body);
+            serving.read(read);
+            assert_eq!(activity.at_rest(), None, "it is served");
             drop(serving);
-            assert_eq!(matches!(activity.phase(), Phase::Head(_)), begun);
+            assert_eq!(activity.at_rest(), None, "its answer is not flushed");
+            activity.flushed();
+            activity
+        };
+        assert!(Activity::new().at_rest().is_some());
+        for (body, behind, read, rests) in [
+            (Some(0), 0, 0, true),
+            (Some(5), 5, 5, true),
+            // The next head, a body that nobody has read, one that has not come, one of which nobody knows the end.
+            (Some(0), 1, 0, false),
+            (Some(5), 5, 0, false),
+            (Some(5), 3, 3, false),
+            (None, 9, 5, false),
+        ] {
+            let activity = request(body, behind, read);
+            assert_eq!(activity.at_rest().is_some(), rests, "{body:?} {behind} {read}");
+            drop(activity.serve(Some(0)));
+            activity.flushed();
+            assert_eq!(activity.at_rest().is_some(), rests, "what may be kept is not known to have gone");
+        }
+        type Change = fn(&Activity);
+        let changes: [Change; 4] =
+            [Activity::blocked, Activity::closes, Activity::becomes_tunnel, |activity| assert!(activity.received())];
+        for change in changes {
+            let activity = request(Some(0), 0, 0);
+            change(&activity);
+            assert_eq!(activity.at_rest(), None);
         }
     }
 
@@ -295,7 +365,7 @@ mod tests {
     fn replies_of_the_library_are_told_from_those_of_the_service() {
         let activity = Activity::new();
         assert!(activity.owes_nothing());
-        drop(activity.serve(true));
+        drop(activity.serve(Some(0)));
         assert!(!activity.owes_nothing(), "the answer may still be in a buffer");
         activity.flushed();
         assert!(activity.owes_nothing());
@@ -312,8 +382,8 @@ mod tests {
         };
         for (answered, over) in [(0, true), (400, true), (1000, false)] {
             let activity = Activity::new();
-            let abandon = |number: u32| (0..number).for_each(|_| drop(activity.serve(true)));
-            (0..answered).for_each(|_| activity.serve(true).answered());
+            let abandon = |number: u32| (0..number).for_each(|_| drop(activity.serve(Some(0))));
+            (0..answered).for_each(|_| activity.serve(Some(0)).answered());
             abandon(MAX_ABANDONED - 1);
             let now = Instant::now();
             assert!(activity.over_at(&limits).is_none_or(|end| end > now), "{answered}: one less is no fault");

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
 use super::head_scan::HeadScan;
@@ -42,11 +42,21 @@ impl<T: AsyncRead + Unpin> AsyncRead for ClientIo<T> {
             if this.activity.received() {
                 this.scan.begin();
             }
-            if let Some((hidden, more)) = this.scan.read(bytes) {
-                this.activity.head_ended(hidden, more);
+            if !this.scan.is_within() {
+                this.activity.came_behind(bytes.len());
+            } else if let Some((hidden, behind)) = this.scan.read(bytes) {
+                this.activity.head_ended(hidden);
+                this.activity.came_behind(behind);
             }
         }
         result
+    }
+}
+
+impl<T: AsyncBufRead + Unpin> ClientIo<T> {
+    /// Something has come, be it the end; it is left for the next read.
+    pub(super) fn poll_come(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.inner.poll_come(cx)
     }
 }
 
@@ -116,6 +126,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<T> {
         if this.activity.is_tunnel() {
             return this.inner.poll_half_close(cx);
         }
+        this.activity.closes();
         Pin::new(&mut this.inner).poll_shutdown(cx)
     }
 }
@@ -146,7 +157,7 @@ mod tests {
         let activity = Activity::new();
         let mut io = ClientIo::new(Linger::new(near, 0), activity.clone(), Box::new(Form));
         io.write_all(b"HTTP/1.1 431 Too Large\r\n\r\n").await.expect("a duplex takes it");
-        let guard = activity.serve(true);
+        let guard = activity.serve(Some(0));
         drop(guard);
         io.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n").await.expect("a duplex takes it");
         io.flush().await.expect("a duplex flushes");

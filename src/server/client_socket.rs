@@ -46,7 +46,12 @@ impl AsyncWrite for ClientSocket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let stream = Pin::new(&mut self.stream);
+        let written = match bufs {
+            // What the system takes for less.
+            [one] => stream.poll_write(cx, one),
+            _ => stream.poll_write_vectored(cx, bufs),
+        };
         self.noted(written)
     }
 

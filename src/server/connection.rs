@@ -18,6 +18,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
+use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::TlsAcceptor;
@@ -26,6 +27,8 @@ use tokio_rustls::server::TlsStream;
 use super::activity::{Activity, Phase};
 use super::client_io::{ClientIo, HeadRefused};
 use super::client_socket::ClientSocket;
+use super::gathered::{Gathered, InTurns};
+use super::lent::Owner;
 use super::limits::ConnectionLimits;
 use super::linger::Linger;
 use super::roster::{Place, Roster};
@@ -93,14 +96,15 @@ pub(crate) struct Held {
     pub(super) _drain: DrainGuard,
 }
 
-/// Serves the connection to its end.
+/// Serves the connection to its end. What it holds while nothing is said is counted in idle pods: all that is large, or
+/// only there for a while, lies in boxes of its own.
 pub(super) async fn serve<S: Service>(client: Client<S>, config: Arc<ServerConfig>) {
     let acceptor = TlsAcceptor::from(config);
     let activity = Activity::new();
     let socket = ClientSocket::new(client.stream, activity.clone());
-    let handshake = tokio::time::timeout(client.limits.handshake_timeout, acceptor.accept(socket));
+    let handshake = Box::pin(tokio::time::timeout(client.limits.handshake_timeout, acceptor.accept(socket)));
     let stream = match handshake.await {
-        Ok(Ok(stream)) => stream,
+        Ok(Ok(stream)) => Box::new(stream),
         Ok(Err(error)) => return refused(&client.metrics, &client.log, client.peer, &error),
         Err(_) => return client.metrics.handshake(HandshakeResult::Timeout),
     };
@@ -113,7 +117,7 @@ pub(super) async fn serve<S: Service>(client: Client<S>, config: Arc<ServerConfi
     if is_h2 {
         serve_http2::<S>(stream, peer, driven).await;
     } else {
-        serve_http1::<S>(stream, peer, driven).await;
+        serve_http1::<S, _>(stream, peer, driven).await;
     }
 }
 
@@ -132,26 +136,46 @@ fn refused(metrics: &Metrics, log: &Logger, peer: SocketAddr, error: &io::Error)
         .emit();
 }
 
-async fn serve_http1<S: Service>(stream: TlsStream<ClientSocket>, peer: Rc<S::Peer>, driven: Driven) {
+async fn serve_http1<S: Service, T>(stream: Box<T>, peer: Rc<S::Peer>, driven: Driven)
+where
+    T: AsyncBufRead + AsyncWrite + Unpin + Send + 'static,
+{
     let io = ClientIo::new(Linger::new(stream, H1_LINGER_BYTES), driven.activity.clone(), S::head_refused(&peer));
-    let service = service_fn(move |request| S::serve(Rc::clone(&peer), request));
-    let connection = http1::Builder::new()
-        .max_buf_size(driven.limits.header_bytes)
-        .max_header_size(driven.limits.header_bytes)
-        .half_close(false)
-        .serve_connection(TokioIo::new(io), service)
-        .with_upgrades();
-    // An answer says by itself that it is the last; what is told to end here is idle.
-    let is_time = |driven: &Driven| driven.place.had_last_call();
-    let drain = http1::UpgradeableConnection::graceful_shutdown;
-    driven.run(pin!(connection), is_time, drain, |driven| !matches!(driven.activity.phase(), Phase::Idle(_))).await;
+    let (mut io, owner) = (Box::new(io), Owner::new());
+    loop {
+        let peer = Rc::clone(&peer);
+        let connection = http1::Builder::new()
+            .max_buf_size(driven.limits.header_bytes)
+            .max_header_size(driven.limits.header_bytes)
+            .half_close(false)
+            .serve_connection(
+                TokioIo::new(owner.lend(io)),
+                service_fn(move |request| S::serve(Rc::clone(&peer), request)),
+            )
+            .with_upgrades();
+        let mut connection = Box::pin(connection);
+        driven.place.awake();
+        // An answer says by itself that it is the last; what is told to end here is idle.
+        let is_time = |driven: &Driven| driven.place.had_last_call();
+        let drain = http1::UpgradeableConnection::graceful_shutdown;
+        let breaks_off = |driven: &Driven| !matches!(driven.activity.phase(), Phase::Idle(_));
+        if driven.run(connection.as_mut(), is_time, drain, breaks_off).await == Ran::ToItsEnd {
+            return;
+        }
+        // Its buffers are two thirds of what an idle connection holds; another one begins where this one stops.
+        drop(connection);
+        let Some(rested) = owner.take() else { return };
+        io = rested;
+        driven.rest(&mut io).await;
+    }
 }
 
-async fn serve_http2<S: Service>(stream: TlsStream<ClientSocket>, peer: Rc<S::Peer>, driven: Driven) {
+async fn serve_http2<S: Service>(stream: Box<TlsStream<ClientSocket>>, peer: Rc<S::Peer>, driven: Driven) {
     let service = service_fn(move |request| S::serve(Rc::clone(&peer), request));
     // Twice the limit: what lies between gets our own answer, with a body.
     let header_bytes = u32::try_from(driven.limits.header_bytes.saturating_mul(2)).unwrap_or(u32::MAX);
     let executor = StreamExecutor { patience: driven.limits.idle_timeout, roster: Rc::clone(driven.place.roster()) };
+    let io = Gathered::new(Linger::new(stream, H2_LINGER_BYTES));
     let connection = http2::Builder::new(executor)
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
@@ -163,13 +187,15 @@ async fn serve_http2<S: Service>(stream: TlsStream<ClientSocket>, peer: Rc<S::Pe
         .max_send_buf_size(H2_SEND_BUFFER)
         .keep_alive_interval(H2_PING)
         .keep_alive_timeout(H2_PONG)
-        .serve_connection(TokioIo::new(Linger::new(stream, H2_LINGER_BYTES)), service);
+        .serve_connection(TokioIo::new(io.clone()), service);
+    let mut connection = Box::pin(connection);
+    let turns = InTurns { connection: connection.as_mut(), io };
     // Streams that are under way when GOAWAY is sent are served (RFC 9113, section 6.8); a connection without any has
     // its last call.
     let is_time =
         |driven: &Driven| driven.place.is_draining() && (driven.place.had_last_call() || !driven.activity.is_fresh());
     // The streams are cut off one by one, with RST_STREAM.
-    driven.run(pin!(connection), is_time, http2::Connection::graceful_shutdown, |_| false).await;
+    driven.run(pin!(turns), is_time, |mut turns| turns.connection.as_mut().graceful_shutdown(), |_| false).await;
 }
 
 /// A connection until it ends by itself, is over, or has been drained.
@@ -179,15 +205,23 @@ struct Driven {
     place: Place,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ran {
+    ToItsEnd,
+    /// The connection goes on, and may be dropped: it holds nothing.
+    UntilRest,
+}
+
 impl Driven {
     /// `is_time` says when to `drain`, once; `breaks_off`, whether the connection is dropped when all are cut off.
     async fn run<C>(
-        self,
+        &self,
         mut connection: Pin<&mut C>,
         is_time: fn(&Self) -> bool,
         drain: fn(Pin<&mut C>),
         breaks_off: fn(&Self) -> bool,
-    ) where
+    ) -> Ran
+    where
         C: Future,
     {
         let mut drained = false;
@@ -195,18 +229,36 @@ impl Driven {
             self.place.watch(cx.waker());
             // First of all: a request that has come is not passed over.
             if connection.as_mut().poll(cx).is_ready() || self.place.is_over() {
-                return Poll::Ready(());
+                return Poll::Ready(Ran::ToItsEnd);
             }
-            if self.place.is_cut() && breaks_off(&self) {
-                return Poll::Ready(());
+            if self.place.is_cut() && breaks_off(self) {
+                return Poll::Ready(Ran::ToItsEnd);
             }
-            if !drained && is_time(&self) {
+            if !drained && is_time(self) {
                 drained = true;
                 drain(connection.as_mut());
-                return connection.as_mut().poll(cx).map(drop);
+                return connection.as_mut().poll(cx).map(|_| Ran::ToItsEnd);
+            }
+            if !drained && self.place.rests() {
+                return Poll::Ready(Ran::UntilRest);
             }
             Poll::Pending
+        })
+        .await
+    }
+
+    /// Until something comes, or the connection is told to end.
+    async fn rest<T: AsyncBufRead + Unpin>(&self, io: &mut ClientIo<T>) {
+        poll_fn(|cx| {
+            self.place.watch(cx.waker());
+            if self.place.is_over() || self.place.had_last_call() {
+                return Poll::Ready(());
+            }
+            io.poll_come(cx)
         })
         .await;
     }
 }
+
+#[cfg(test)]
+mod tests;

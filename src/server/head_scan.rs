@@ -43,9 +43,14 @@ impl HeadScan {
         *self = Self { within: Within::RequestLine, ..Self::new() };
     }
 
-    /// Reads on. At the head's end: what it held, and whether there are bytes behind it.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Option<(Hidden, bool)> {
-        if self.within == Within::Nothing {
+    /// Whether a head has begun that has not ended.
+    pub(super) fn is_within(&self) -> bool {
+        self.within != Within::Nothing
+    }
+
+    /// Reads on. At the head's end: what it held, and how many bytes there are behind it.
+    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Option<(Hidden, usize)> {
+        if !self.is_within() {
             return None;
         }
         while let Some(end) = memchr(b'\n', bytes) {
@@ -53,7 +58,7 @@ impl HeadScan {
             bytes = &rest[1..];
             if self.line(line) {
                 self.within = Within::Nothing;
-                return Some((self.found, !bytes.is_empty()));
+                return Some((self.found, bytes.len()));
             }
         }
         self.keep(bytes);
@@ -105,7 +110,7 @@ mod tests {
     use super::*;
 
     /// What is found in a head that comes in pieces of this many bytes.
-    fn found(head: &str, piece: usize) -> Option<(Hidden, bool)> {
+    fn found(head: &str, piece: usize) -> Option<(Hidden, usize)> {
         let mut scan = HeadScan::new();
         scan.begin();
         head.as_bytes().chunks(piece).find_map(|bytes| scan.read(bytes))
@@ -122,7 +127,7 @@ mod tests {
             ("POST / HTTP/1.1\r\nx: content-length:\r\nContent-Lengths: 5\r\nContent-Lengt: 5\r\n\r\n", false, false),
         ] {
             for piece in 1..=head.len() {
-                let expected = Some((Hidden { fragment, length }, false));
+                let expected = Some((Hidden { fragment, length }, 0));
                 assert_eq!(found(head, piece), expected, "{head:?} in pieces of {piece}");
             }
         }
@@ -134,10 +139,10 @@ mod tests {
         assert_eq!(scan.read(b"GET /#a HTTP/1.1\r\n\r\n"), None, "none has begun");
         scan.begin();
         let plain = Hidden::default();
-        assert_eq!(scan.read(b"GET / HTTP/1.1\r\n\r\nContent-Length: 5\r\n"), Some((plain, true)));
+        assert_eq!(scan.read(b"GET / HTTP/1.1\r\n\r\nContent-Length: 5\r\n"), Some((plain, 19)));
         assert_eq!(scan.read(b"Content-Length: 5\r\n\r\n"), None, "its body");
         scan.begin();
         assert_eq!(scan.read(b"GET / HTTP/1.1\r\n"), None);
-        assert_eq!(scan.read(b"\r\n"), Some((plain, false)));
+        assert_eq!(scan.read(b"\r\n"), Some((plain, 0)));
     }
 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 /// A client that is still sending when its answer has been sent must be able to read it: closing a socket with bytes
@@ -14,7 +14,7 @@ use tokio::time::Sleep;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Wraps a stream whose shutdown takes until the other side has closed as well, or for as long as it is worth.
-pub(super) struct Linger<T> {
+pub(crate) struct Linger<T> {
     inner: T,
     /// What may be read and thrown away.
     bytes: usize,
@@ -30,7 +30,7 @@ struct Lingering {
 
 impl<T> Linger<T> {
     /// `bytes`: how much may be read and thrown away.
-    pub(super) fn new(inner: T, bytes: usize) -> Self {
+    pub(crate) fn new(inner: T, bytes: usize) -> Self {
         Self { inner, bytes, lingering: None }
     }
 }
@@ -57,6 +57,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Linger<T> {
                 },
             }
         }
+    }
+}
+
+impl<T: AsyncBufRead + Unpin> Linger<T> {
+    /// Something has come, be it the end; it is left for the next read.
+    pub(super) fn poll_come(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.inner).poll_fill_buf(cx).map(drop)
     }
 }
 

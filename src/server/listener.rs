@@ -194,7 +194,7 @@ fn is_of_one_socket(error: &io::Error) -> bool {
 
 /// Bytes that the system takes for a client beyond those that are on their way. What one takes that reads nothing is
 /// charged to the pod, and all that do together can leave the node's other connections without buffers.
-const UNSENT: u32 = 256 * 1024;
+const UNSENT: u32 = 1024 * 1024;
 
 fn prepare(stream: &TcpStream) {
     // Neither is worth a connection: without them it is slower, or noticed dead later.

@@ -89,6 +89,12 @@ impl Fingerprint {
         (path, print)
     }
 
+    /// Without the way there, which takes a system call for each of its steps; and whether it is a directory.
+    pub(super) fn at(path: &Path) -> Option<(Self, bool)> {
+        let metadata = fs::metadata(path).ok()?;
+        Some((Self::from_metadata(&metadata, None), metadata.is_dir()))
+    }
+
     /// Only which file it is, without what becomes of it.
     pub(super) fn identity(self) -> Self {
         Self { modified: (0, 0), changed: (0, 0), size: 0, ..self }

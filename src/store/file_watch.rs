@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::path::{PathBuf, absolute};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant as StdInstant};
 
-use notify::event::{AccessKind, AccessMode};
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::{Notify, watch};
+use rustix::io::Errno;
 use tokio::time::{Instant, sleep_until};
 
+use crate::store::file_watch::inotify::Inotify;
 use crate::store::file_watch::trail::{Interest, Look};
 
+mod inotify;
 mod trail;
 
 /// A burst of events is over after this much silence, or at the latest after `LONGEST_BURST`.
@@ -27,10 +27,10 @@ const POLL: Duration = Duration::from_secs(2);
 /// was read: a change is never missed, but a wake may find nothing new.
 pub struct FileWatch {
     targets: Vec<PathBuf>,
-    watcher: Result<RecommendedWatcher, notify::Error>,
-    events: Arc<Notify>,
-    interest: watch::Sender<Interest>,
-    armed: BTreeSet<PathBuf>,
+    inotify: Result<Inotify, Errno>,
+    interest: Interest,
+    /// Where the trails lead through.
+    directories: BTreeSet<PathBuf>,
     seen: Look,
     warning: Option<String>,
     next_poll: Instant,
@@ -40,29 +40,18 @@ pub struct FileWatch {
 
 impl FileWatch {
     /// Watches each of `paths`: a directory stands for the entries in it, not for what lies deeper.
-    /// Never fails: see [`FileWatch::warning`]. Call it within a tokio runtime with time enabled.
+    /// Never fails: see [`FileWatch::warning`]. Call it within a tokio runtime with time and I/O enabled.
     pub fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
         // A path that cannot be made absolute is empty, and an empty one is never there.
         let targets: Vec<_> = paths.into_iter().map(|path| absolute(&path).unwrap_or(path)).collect();
-        let events = Arc::new(Notify::new());
-        let (interest, interested) = watch::channel(Interest::default());
-        let watcher = notify::recommended_watcher({
-            let events = Arc::clone(&events);
-            move |event| {
-                if tells(&event, &interested.borrow()) {
-                    events.notify_one();
-                }
-            }
-        });
         let mut watch = Self {
             seen: Look::default(),
             targets,
-            watcher,
-            events,
-            interest,
-            armed: BTreeSet::new(),
+            inotify: Inotify::new(),
+            interest: Interest::default(),
+            directories: BTreeSet::new(),
             warning: None,
-            next_poll: Instant::now() + POLL,
+            next_poll: first_poll(),
             burst: None,
         };
         watch.arm_and_look();
@@ -82,12 +71,12 @@ impl FileWatch {
             if let Some(since) = self.burst {
                 let end = since + LONGEST_BURST;
                 tokio::select! {
-                    () = self.events.notified(), if Instant::now() < end => continue,
+                    () = self.told(), if Instant::now() < end => continue,
                     () = sleep_until(end.min(Instant::now() + QUIET)) => break,
                 }
             }
             tokio::select! {
-                () = self.events.notified() => self.burst = Some(Instant::now()),
+                () = self.told() => self.burst = Some(Instant::now()),
                 () = sleep_until(self.next_poll) => self.poll(),
             }
         }
@@ -96,11 +85,13 @@ impl FileWatch {
     }
 
     fn poll(&mut self) {
-        self.next_poll = Instant::now() + POLL;
+        while self.next_poll <= Instant::now() {
+            self.next_poll += POLL;
+        }
         if self.warning.is_some() {
             self.arm();
         }
-        if Look::at(&self.targets) != self.seen {
+        if Look::at(&self.targets, &self.directories) != self.seen {
             self.burst = Some(Instant::now());
         }
     }
@@ -108,57 +99,43 @@ impl FileWatch {
     /// What changes after the look makes an event, and what changed before it is yet to be read.
     fn arm_and_look(&mut self) {
         self.arm();
-        self.seen = Look::at(&self.targets);
+        self.seen = Look::at(&self.targets, &self.directories);
     }
 
     /// Watches the directories that the targets now lead through.
     fn arm(&mut self) {
-        let (directories, interest) = trail::of(&self.targets);
-        self.interest.send_replace(interest);
-        self.warning = match &mut self.watcher {
-            Err(error) => Some(explain(error)),
-            Ok(watcher) => {
-                // One of the same name may be another directory now, and the old one's watch stays.
-                for directory in &self.armed {
-                    let _ = watcher.unwatch(directory);
-                }
-                let mut warning = None;
-                for directory in &directories {
-                    match watcher.watch(directory, RecursiveMode::NonRecursive) {
-                        // One that has just gone makes an event in its parent, watched as well.
-                        Err(error) if !matches!(error.kind, notify::ErrorKind::PathNotFound) => {
-                            warning = Some(explain(&error));
-                        }
-                        _ => {}
-                    }
-                }
-                warning
-            }
+        (self.directories, self.interest) = trail::of(&self.targets);
+        let armed = match &mut self.inotify {
+            Err(error) => Err(*error),
+            Ok(inotify) => inotify.watch(&self.directories),
         };
-        self.armed = directories;
+        self.warning = armed.err().map(explain);
     }
-}
 
-/// Whether an event of inotify is about the targets, or may hide one that is.
-fn tells(event: &notify::Result<notify::Event>, interest: &Interest) -> bool {
-    let Ok(event) = event else { return true };
-    match event.kind {
-        // Reading the files, as the consumer does, is no change.
-        EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write) => false,
-        _ => event.need_rescan() || event.paths.iter().any(|path| interest.concerns(path)),
-    }
-}
-
-fn explain(error: &notify::Error) -> String {
-    let cause = match &error.kind {
-        notify::ErrorKind::MaxFilesWatch => {
-            "the node's limit of inotify watches is reached, raise fs.inotify.max_user_watches".to_owned()
+    /// Waits for an event about the targets.
+    async fn told(&self) {
+        match &self.inotify {
+            Ok(inotify) => inotify.told(|path| self.interest.concerns(path)).await,
+            Err(_) => std::future::pending().await,
         }
-        notify::ErrorKind::Io(error) if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
+    }
+}
+
+/// All watches of the process look at the same moments: it wakes once for them all.
+fn first_poll() -> Instant {
+    static BEGAN: OnceLock<StdInstant> = OnceLock::new();
+    let since = BEGAN.get_or_init(StdInstant::now).elapsed();
+    let part = Duration::from_nanos((since.as_nanos() % POLL.as_nanos()) as u64);
+    Instant::now() + (POLL - part)
+}
+
+fn explain(error: Errno) -> String {
+    let cause = match error {
+        Errno::NOSPC => "the node's limit of inotify watches is reached, raise fs.inotify.max_user_watches".to_owned(),
+        Errno::MFILE => {
             "the node's limit of inotify instances is reached, raise fs.inotify.max_user_instances".to_owned()
         }
-        notify::ErrorKind::Io(error) => format!("inotify fails ({})", error.kind()),
-        _ => "inotify fails".to_owned(),
+        error => format!("inotify fails ({})", error.kind()),
     };
     format!("changed files are noticed only every {} s: {cause}", POLL.as_secs())
 }

@@ -30,6 +30,8 @@ const FIRST_JITTER_MS: u64 = 500;
 const START: Duration = Duration::from_secs(5);
 /// After the first write that failed; the next pauses are twice as long.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause before a first key is tried again: until there is one, nobody gets in.
+const LONGEST_FOR_FIRST: Duration = Duration::from_secs(10);
 
 /// Keeps the ring up to date, and keeps it going.
 pub(crate) struct KeyFeed {
@@ -110,9 +112,12 @@ impl KeyFeed {
         let mut rereading = JoinSet::new();
         loop {
             turn = self.due().map(|change| {
-                let drawn = Instant::now() + self.pause + self.jitter(change.reason);
+                let is_first = change.reason == Reason::FirstKey;
+                let pause = if is_first { self.pause.min(LONGEST_FOR_FIRST) } else { self.pause };
+                let drawn = Instant::now() + pause + self.jitter(change.reason);
                 match turn {
-                    Some(turn) if change.reason == Reason::FirstKey => turn.min(drawn),
+                    // Looks at the ring in between do not put it off.
+                    Some(turn) if is_first => turn.min(drawn),
                     Some(turn) => turn,
                     None => drawn,
                 }

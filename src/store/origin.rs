@@ -38,6 +38,8 @@ pub(crate) struct Secrets {
     /// The Secrets as they are mounted, and what was read there when a start found no API server.
     fallback: Option<PathBuf>,
     fallen_back: Option<Arc<BTreeMap<String, Vec<u8>>>>,
+    /// Why nothing was.
+    fallback_error: Option<String>,
 }
 
 /// What a store holds, as far as is known.
@@ -99,7 +101,14 @@ impl Origin {
                 }
             });
         }
-        Self::Secrets(Secrets { followers, news, _listening: listening, fallback, fallen_back: None })
+        Self::Secrets(Secrets {
+            followers,
+            news,
+            _listening: listening,
+            fallback,
+            fallen_back: None,
+            fallback_error: None,
+        })
     }
 
     /// Waits until there is something to look at, or something is known to be wrong: for files not at all, for Secrets
@@ -191,8 +200,12 @@ impl Secrets {
             && self.followers.iter().any(out_of_reach)
         {
             let directory = directory.clone();
-            let read = tokio::task::spawn_blocking(move || read_entries(&directory)).await;
-            self.fallen_back = read.ok().and_then(Result::ok).map(Arc::new);
+            match tokio::task::spawn_blocking(move || read_entries(&directory)).await {
+                Ok(Ok(entries)) => self.fallen_back = Some(Arc::new(entries)),
+                Ok(Err(error)) => self.fallback_error = Some(error.to_string()),
+                // Only at the end of the runtime.
+                Err(_) => {}
+            }
         }
     }
 
@@ -216,7 +229,13 @@ impl Secrets {
                 problem: problem.or_else(|| self.unreachable()),
                 current: false,
             },
-            (None, None) => Look { parts: None, problem: problem.or_else(|| self.unreachable()), current: false },
+            (None, None) => {
+                let mut problem = problem.or_else(|| self.unreachable());
+                if let (Some(problem), Some(error)) = (&mut problem, &self.fallback_error) {
+                    problem.error.push_str(&format!("; nor is there a fallback: {error}"));
+                }
+                Look { parts: None, problem, current: false }
+            }
         }
     }
 

@@ -10,8 +10,6 @@ use tokio::time::Instant;
 
 /// Between two reads that requests ask for.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// What a request waits at most.
-const PATIENCE: Duration = Duration::from_millis(300);
 
 /// The asking end; every worker holds a clone.
 #[derive(Clone)]
@@ -22,7 +20,8 @@ pub(crate) struct Reread {
 
 struct Shared {
     wanted: Notify,
-    asked: Mutex<Option<(Instant, u64)>>,
+    /// When a read was asked for last.
+    asked: Mutex<Option<Instant>>,
 }
 
 /// The answering end, of whoever reads the store.
@@ -32,30 +31,31 @@ pub(super) struct Asked {
 }
 
 impl Reread {
+    /// What a request waits at most.
+    pub(crate) const PATIENCE: Duration = Duration::from_millis(300);
+
     pub(super) fn channel() -> (Self, Asked) {
         let (sender, reads) = watch::channel(0);
         let shared = Arc::new(Shared { wanted: Notify::new(), asked: Mutex::new(None) });
         (Self { shared: Arc::clone(&shared), reads }, Asked { shared, reads: sender })
     }
 
-    /// Returns when the keys have been read again, or when waiting is no use.
-    pub(crate) async fn keys(&self) {
+    /// Has the keys read, and returns when they have been, or after [`Self::PATIENCE`]; `false`, at once: a read was asked for
+    /// lately, and it may have begun too early to show what this caller looks for.
+    pub(crate) async fn keys(&self) -> bool {
         let mut reads = self.reads.clone();
-        let before = {
+        {
             let mut asked = self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
-            match *asked {
-                // The read that was asked for lately: under way, or done and no use asking again.
-                Some((at, before)) if at.elapsed() < INTERVAL => before,
-                _ => {
-                    let before = *reads.borrow();
-                    *asked = Some((Instant::now(), before));
-                    self.shared.wanted.notify_one();
-                    before
-                }
+            if asked.is_some_and(|at| at.elapsed() < INTERVAL) {
+                return false;
             }
-        };
+            *asked = Some(Instant::now());
+        }
+        reads.mark_unchanged();
+        self.shared.wanted.notify_one();
         // Too late or never: the request is judged on the ring as it is.
-        drop(tokio::time::timeout(PATIENCE, reads.wait_for(|reads| *reads > before)).await);
+        drop(tokio::time::timeout(Self::PATIENCE, reads.changed()).await);
+        true
     }
 }
 
@@ -92,18 +92,20 @@ mod tests {
             .map(|_| {
                 tokio::spawn({
                     let reread = reread.clone();
-                    async move { reread.keys().await }
+                    async move { (reread.keys().await, started.elapsed()) }
                 })
             })
             .collect();
+        let mut asked = Vec::new();
         for one in many {
-            one.await.expect("no panic");
+            asked.push(one.await.expect("no panic"));
         }
-        assert_eq!(started.elapsed(), Duration::from_millis(50), "all wait for the one read");
-        reread.keys().await;
-        assert_eq!(started.elapsed(), Duration::from_millis(50), "which is no use asking for again");
+        asked.sort_unstable();
+        assert_eq!(asked.pop(), Some((true, Duration::from_millis(50))), "one waits for its read");
+        assert!(asked.iter().all(|one| *one == (false, Duration::ZERO)), "{asked:?}");
+        assert!(!reread.keys().await, "it is no use asking again");
         tokio::time::sleep(INTERVAL).await;
-        reread.keys().await;
+        assert!(reread.keys().await);
         assert_eq!(reader.await.expect("no panic"), 2);
     }
 
@@ -111,7 +113,7 @@ mod tests {
     async fn a_request_waits_300_ms_at_most() {
         let (reread, _asked) = Reread::channel();
         let started = Instant::now();
-        reread.keys().await;
-        assert_eq!(started.elapsed(), PATIENCE);
+        assert!(reread.keys().await);
+        assert_eq!(started.elapsed(), Reread::PATIENCE);
     }
 }

@@ -112,12 +112,13 @@ pub fn replace(path: &Path, expected: &Snapshot, new: &[u8], mode: u32) -> Resul
         return Err(missing_directory(path).unwrap_or_else(|| ReplaceError::ReadOnly { path: path.to_owned() }));
     }
     let lock = lock(path)?;
-    // What cannot be read back is not what was expected.
+    let failed = |error| ReplaceError::from_io(path, error);
+    let staged = Staged::write(path, new, mode).map_err(failed)?;
+    // At the last moment, for those who take no lock. What cannot be read back is not what was expected.
     if Snapshot::read(path).ok().as_ref() != Some(expected) {
         return Err(ReplaceError::Conflict { path: path.to_owned() });
     }
-    let replaced =
-        Staged::write(path, new, mode).and_then(Staged::commit).map_err(|error| ReplaceError::from_io(path, error));
+    let replaced = staged.commit().map_err(failed);
     drop(lock);
     replaced
 }

@@ -6,9 +6,6 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use serde_json::json;
-use thread_priority::{
-    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
-};
 use tokio::runtime;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -26,7 +23,7 @@ const GUESSES: u32 = 24;
 const RUNS: usize = 5;
 
 /// Guesses while it is `on`, each as soon as the one before it is answered, over connections that stay open: handshakes are
-/// no guesses. Attackers have machines of their own; this one has their thread run where no other wants to.
+/// no guesses. Attackers have machines of their own; on this one their thread has little priority.
 struct Flood {
     on: Arc<AtomicBool>,
     ended: Arc<AtomicBool>,
@@ -41,7 +38,7 @@ impl Flood {
         let thread = thread::spawn({
             let (client, on, ended, sent) = (client.http2(), Arc::clone(&on), Arc::clone(&ended), Arc::clone(&sent));
             move || {
-                step_back();
+                rustix::process::nice(19).expect("less priority is nobody's to deny");
                 let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
                 runtime.block_on(async {
                     for number in 0..CONNECTIONS {
@@ -90,12 +87,6 @@ async fn guess(stream: &mut Connection, guesser: u32, on: &AtomicBool, sent: &At
         }
         sent.fetch_add(1, Ordering::Relaxed);
     }
-}
-
-/// sched(7), `SCHED_IDLE`.
-fn step_back() {
-    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-    set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle).expect("nobody may deny it");
 }
 
 /// Milliseconds of each request of this long, sent at fixed times whatever becomes of those before.
@@ -205,11 +196,20 @@ impl Measured {
         (quantile(&ratios, 0.5), ratios)
     }
 
+    /// Medians of the runs, quiet and flooded, in milliseconds.
+    fn median_of(&self, share: f64) -> (f64, f64) {
+        let median =
+            |runs: &[Vec<f64>]| quantile(&runs.iter().map(|run| quantile(run, share)).collect::<Vec<_>>(), 0.5);
+        (median(&self.quiet), median(&self.flooded))
+    }
+
+    fn p99(&self) -> (f64, f64) {
+        self.median_of(0.99)
+    }
+
     fn tell(&self, how: &str) {
-        let median_of =
-            |runs: &[Vec<f64>], share| quantile(&runs.iter().map(|run| quantile(run, share)).collect::<Vec<_>>(), 0.5);
         for (share, name) in [(0.5, "median"), (0.99, "p99")] {
-            let (calm, busy) = (median_of(&self.quiet, share), median_of(&self.flooded, share));
+            let (calm, busy) = self.median_of(share);
             let what = format!("proxied requests, {name}, quiet and beside a flood of logins{how}");
             figure(&what, format!("{calm:.2} ms, {busy:.2} ms"));
         }
@@ -234,25 +234,26 @@ async fn a_flood_of_logins_does_not_move_proxied_traffic() {
     figure("resident memory more at the flood's height, one hashing thread", format!("{} MiB", grown >> 20));
     assert!(measured.guesses > 2.0 * measured.checked && measured.checked > 0.0, "no flood");
     assert!(grown <= 64 << 20, "{grown} bytes");
-    if long() && setting.vestibule.hashing_as_other_threads() {
+    if long() && setting.vestibule.renice_hashing() {
         setting.compare().await.tell(", hashing at the priority of other threads");
     }
-    let (ratio, ratios) = measured.ratio();
-    assert!(ratio <= if long() { 1.5 } else { 3.0 }, "{ratios:?}");
+    // The system's scheduler gives whatever computes a slice of some milliseconds, however nice it is: where all processors
+    // are taken, the hundredth request waits for its end (sched(7)).
+    let (calm, busy) = measured.p99();
+    assert!(busy <= 3.0 * calm + 10.0, "{busy} ms, {calm} ms where it is quiet");
 }
 
 #[tokio::test]
-async fn hashing_runs_where_no_other_thread_wants_to() {
+async fn hashing_is_nicer_than_every_other_thread() {
     let _alone = alone().await;
     let vestibule = Setup::new().config("authorize: {hashing: {threads: 3}}").start().await;
-    let threads = vestibule.scheduling();
-    let hashing: Vec<_> = threads.iter().filter(|thread| thread.name.starts_with("hashing")).collect();
-    assert_eq!(hashing.len(), 3, "{threads:?}");
-    for thread in &threads {
-        let gives_way = thread.name.starts_with("hashing");
-        // sched(7): SCHED_IDLE is 5.
-        let expected = if gives_way { (19, 5) } else { (0, 0) };
-        assert_eq!((thread.nice, thread.policy), expected, "{threads:?}");
+    let threads = vestibule.niceness();
+    assert_eq!(threads.iter().filter(|(name, _)| name.starts_with("hashing")).count(), 3, "{threads:?}");
+    // Those who run the tests may be nice themselves.
+    let nice = rustix::process::nice(0).expect("nothing is changed");
+    for (name, found) in &threads {
+        let more = if name.starts_with("hashing") { 10 } else { 0 };
+        assert_eq!(*found, nice + more, "{threads:?}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Floods within HTTP/1.1: thousands of requests in one write, bodies in crumbs, framing without end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::Response;
@@ -19,12 +21,19 @@ const POST: &str = "POST /open HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked
 /// Sends pieces until there are no more or nobody takes them; the statuses of the answers, and whether all was taken.
 async fn flood(client: Client, pieces: impl Iterator<Item = String>) -> (Vec<u16>, bool) {
     let (mut read, mut write) = split(client.tls_stream().await.expect("a handshake"));
+    let sending = Arc::new(AtomicBool::new(true));
+    let still_sending = Arc::clone(&sending);
     let reading = tokio::spawn(async move {
         let mut all = Vec::new();
         // Until the other side closes, or has nothing more to say.
         loop {
             let patience = Duration::from_secs(if all.is_empty() { 20 } else { 2 });
-            let Ok(Ok(1..)) = timeout(patience, read.read_buf(&mut all)).await else { break };
+            match timeout(patience, read.read_buf(&mut all)).await {
+                Ok(Ok(1..)) => {}
+                // An answer may wait for the last piece.
+                Err(_) if still_sending.load(Relaxed) => {}
+                _ => break,
+            }
         }
         let text = String::from_utf8_lossy(&all).into_owned();
         text.split("HTTP/1.1 ").skip(1).filter_map(|answer| answer[..3].parse().ok()).collect::<Vec<u16>>()
@@ -40,15 +49,21 @@ async fn flood(client: Client, pieces: impl Iterator<Item = String>) -> (Vec<u16
             break;
         }
     }
+    sending.store(false, Relaxed);
     (reading.await.expect("no panic"), taken)
 }
 
 async fn endure(what: &str, pieces: impl Iterator<Item = String> + Send + 'static) -> (Vec<u16>, bool) {
     let app = App::handling(Listening::Http, |request| async move {
-        match request.into_body().collect().await {
-            Ok(body) => Response::new(full(body.to_bytes().len().to_string())),
-            Err(_) => Response::new(full("broken")),
+        // Piece by piece: to put millions of them together takes longer than the flood.
+        let (mut body, mut bytes) = (request.into_body(), 0);
+        while let Some(frame) = body.frame().await {
+            match frame {
+                Ok(frame) => bytes += frame.data_ref().map_or(0, bytes::Bytes::len),
+                Err(_) => return Response::new(full("broken")),
+            }
         }
+        Response::new(full(bytes.to_string()))
     })
     .await;
     let mut processes = Processes::start(&app, CONFIG, "/open").await;

@@ -1,8 +1,9 @@
 //! Crowds that take their time: heads and bodies a byte a second, handshakes that never end, answers that nobody reads.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -171,22 +172,42 @@ fn kernel_bytes() -> u64 {
     pages.unwrap_or(0) * 4096
 }
 
+/// The most bytes that the system holds for the peer of any connection to this port: sent, and not yet taken (proc(5),
+/// `net/tcp`).
+fn most_held(port: u16) -> u64 {
+    let text = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let port = format!(":{port:04X}");
+    let held = text.lines().filter_map(|line| {
+        let columns: Vec<_> = line.split_ascii_whitespace().collect();
+        let (local, queues) = (columns.get(1)?, columns.get(4)?);
+        let (unsent, _) = queues.split_once(':')?;
+        local.ends_with(&port).then(|| u64::from_str_radix(unsent, 16).ok())?
+    });
+    held.max().unwrap_or(0)
+}
+
 #[tokio::test]
 async fn answers_that_nobody_reads() {
     let _alone = alone().await;
     let before = kernel_bytes();
-    let worst = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let worst = Arc::new(AtomicU64::new(0));
+    let held = Arc::new(AtomicU64::new(0));
     let count = crowd(500);
     endure("that do not read their 100 MiB", count, 512 << 10, |processes, there| {
         let client = processes.attacked.client();
-        let worst = Arc::clone(&worst);
+        let (worst, held) = (Arc::clone(&worst), Arc::clone(&held));
+        let listening = processes.attacked.events("listening");
+        let address: SocketAddr = listening[0]["listen"].as_str().expect("an address").parse().expect("an address");
         tokio::spawn(async move {
             let mut wire = client.wire().await;
             wire.send("GET /open/large HTTP/1.1\r\nHost: a\r\n\r\n").await;
-            there.fetch_add(1, Relaxed);
+            let is_first = there.fetch_add(1, Relaxed) == 0;
             for _ in 0..allowed().as_secs() + 2 {
                 sleep(Duration::from_secs(1)).await;
-                worst.fetch_max(kernel_bytes(), Relaxed);
+                if is_first {
+                    worst.fetch_max(kernel_bytes(), Relaxed);
+                    held.fetch_max(most_held(address.port()), Relaxed);
+                }
             }
         })
     })
@@ -196,4 +217,9 @@ async fn answers_that_nobody_reads() {
         &format!("{count} clients that do not read: the system's buffers for each, both connections, both ends"),
         format!("{} KiB", each / 1024),
     );
+    let held = held.load(Relaxed);
+    let what = format!("{count} clients that do not read: the most that the system holds for one of them");
+    figure(&what, format!("{} KiB", held / 1024));
+    // Without a bound it would be what the system allows, 4 MiB by default.
+    assert!((1 << 16..=2 << 20).contains(&held), "{held} bytes");
 }

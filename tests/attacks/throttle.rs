@@ -37,7 +37,7 @@ fn retry_after(answer: &Answer) -> u64 {
 
 /// `slow`, whose two passwords, `right` and `new`, take about a tenth of a second to check, as every failing login does.
 fn slow_users() -> Value {
-    users_with_cost(32 * 1024)
+    users_with_cost(60 * 1024)
 }
 
 fn users_with_cost(memory_kib: u32) -> Value {

@@ -4,6 +4,7 @@ mod attacks;
 mod bodies;
 mod defaults;
 mod places;
+mod silence;
 mod stalled;
 mod times;
 

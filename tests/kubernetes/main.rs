@@ -7,6 +7,7 @@ mod cluster;
 mod commands;
 mod faults;
 mod front;
+mod idle;
 mod keys;
 mod outage;
 mod pod;

@@ -22,14 +22,14 @@ pub(crate) fn sidecar(kubeconfig: &Kubeconfig) -> Setup {
 /// One with its application, once it is ready.
 pub(crate) struct Running {
     pub(crate) vestibule: Vestibule,
-    pub(crate) app: App,
+    _app: App,
 }
 
 impl Running {
     pub(crate) async fn start(setup: Setup) -> Self {
         let app = App::start().await;
         let vestibule = setup.upstream(&app.url).start().await;
-        Self { vestibule, app }
+        Self { vestibule, _app: app }
     }
 
     /// The status of a request with this token.
@@ -42,12 +42,20 @@ impl Running {
         eventually(&format!("answers of {status}"), async || (self.status(token).await == status).then_some(())).await;
     }
 
-    /// Waits until this login is answered so.
-    pub(crate) async fn login_comes_to(&self, user: &str, password: &str, status: u16) {
-        eventually(&format!("{status} for {user}"), async || {
-            (self.vestibule.client().login(user, password).await.status == status).then_some(())
+    /// Makes a change and waits until it is in force.
+    pub(crate) async fn takes<T>(&self, what: &str, change: impl Future<Output = T>) {
+        let series = format!("vestibule_reloads_total{{what=\"{what}\",result=\"ok\"}}");
+        let before = self.vestibule.metrics().await.value(&series);
+        change.await;
+        eventually(&format!("a reload of {what}"), async || {
+            (self.vestibule.metrics().await.value(&series) > before).then_some(())
         })
         .await;
+    }
+
+    /// The status of a login.
+    pub(crate) async fn login(&self, user: &str, password: &str) -> u16 {
+        self.vestibule.client().login(user, password).await.status
     }
 
     /// What `/readyz` says, where it is 200.

@@ -17,17 +17,17 @@ async fn users_log_in_as_soon_as_they_are_added_and_are_refused_as_soon_as_they_
     assert_eq!(running.status(&token).await, 200);
 
     let new = json!({"groups": ["Administrator"], "passwords": [{"hash": argon2("new-password")}]});
-    ns.set(USERS, &[("users.yaml", users_with("new", &new))]).await;
-    running.login_comes_to("new", "new-password", 200).await;
+    running.takes("users", ns.set(USERS, &[("users.yaml", users_with("new", &new))])).await;
+    assert_eq!(running.login("new", "new-password").await, 200);
     ns.set(USERS, &[("users.yaml", users_with("admin", &json!({"disabled": true})))]).await;
     running.comes_to(&token, 401).await;
     // Every entry counts, and an entry that goes.
-    ns.set(USERS, &[("more.htpasswd", htpasswd_line("late", "late-password"))]).await;
-    running.login_comes_to("late", "late-password", 200).await;
-    ns.unset(USERS, "users.yaml").await;
-    running.login_comes_to("two", &password_of("two"), 401).await;
-    ns.unset(USERS, "more.htpasswd").await;
-    running.login_comes_to("late", "late-password", 401).await;
+    running.takes("users", ns.set(USERS, &[("more.htpasswd", htpasswd_line("late", "late-password"))])).await;
+    assert_eq!(running.login("late", "late-password").await, 200);
+    running.takes("users", ns.unset(USERS, "users.yaml")).await;
+    assert_eq!(running.login("two", &password_of("two")).await, 401);
+    running.takes("users", ns.unset(USERS, "more.htpasswd")).await;
+    assert_eq!(running.login("late", "late-password").await, 401);
     assert_eq!(running.vestibule.admin("/readyz").await, (200, "ready\n".to_owned()), "an empty table is obeyed");
     assert_eq!(running.vestibule.events("store_failed"), [] as [serde_json::Value; 0]);
 
@@ -135,18 +135,18 @@ async fn several_secrets_are_one_table() {
     let store = json!({"kubernetes": {"users": ["staff", "partners"], "keys": "ring", "namespace": ns.name}});
     let running = Running::start(sidecar(&account.kubeconfig().await).store(store)).await;
     let token = running.vestibule.token("admin").await;
-    running.login_comes_to("partner", "partner-password", 200).await;
+    assert_eq!(running.login("partner", "partner-password").await, 200);
     // One that is gone keeps its users, and does not keep the others'.
     ns.delete_secret("partners").await;
     running.noted("partners is not there").await;
     ns.set("staff", &[("users.yaml", users_with("admin", &json!({"disabled": true})))]).await;
     running.comes_to(&token, 401).await;
-    running.login_comes_to("partner", "partner-password", 200).await;
+    assert_eq!(running.login("partner", "partner-password").await, 200);
     // A name that stands twice.
     ns.create_secret("partners", &[("auth", htpasswd_line("two", "partner-password"))]).await;
     let failed = running.vestibule.event("store_failed", |line| line["reason"] == "invalid").await;
     assert!(failed["error"].to_string().contains("partners/auth"), "{failed}");
-    running.login_comes_to("partner", "partner-password", 200).await;
+    assert_eq!(running.login("partner", "partner-password").await, 200);
 }
 
 #[tokio::test]

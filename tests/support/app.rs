@@ -21,6 +21,8 @@ use tokio::task::JoinHandle;
 use super::client::Body;
 use super::wire::Wire;
 
+const SEND_BUFFER: usize = 256 * 1024;
+
 /// An application; it ends when it is dropped.
 pub(crate) struct App {
     /// As `upstream` takes it.
@@ -131,6 +133,8 @@ impl App {
             Listening::Http | Listening::H2c => {
                 let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
                 let address = listener.local_addr().expect("an address");
+                // What the system would hold for hundreds of answers that nobody reads: all it has for the machine.
+                socket2::SockRef::from(&listener).set_send_buffer_size(SEND_BUFFER).expect("a buffer");
                 let is_h2c = matches!(listening, Listening::H2c);
                 let url = format!("{}://{address}", if is_h2c { "h2c" } else { "http" });
                 let serving = tokio::spawn(async move {

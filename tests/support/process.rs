@@ -35,27 +35,32 @@ impl Vestibule {
         stats.map(|stat| cpu_of(&stat)).filter(|(thread, _)| thread.starts_with(name)).map(|(_, cpu)| cpu).sum()
     }
 
-    /// How each thread is scheduled.
-    pub(crate) fn scheduling(&self) -> Vec<Scheduling> {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the process runs");
-        let stats = threads.filter_map(|thread| {
-            let thread = thread.ok()?;
-            Some((thread.file_name().to_str()?.parse().ok()?, fs::read_to_string(thread.path().join("stat")).ok()?))
-        });
-        stats.map(|(id, stat)| Scheduling::of(id, &stat)).collect()
+    /// The name of each thread, and how nice it is.
+    pub(crate) fn niceness(&self) -> Vec<(String, i32)> {
+        self.threads().into_iter().map(|(_, name, nice)| (name, nice)).collect()
     }
 
     /// Takes the hashing threads' low priority from them; `false`: nobody but root may, or util-linux is not there.
-    pub(crate) fn hashing_as_other_threads(&self) -> bool {
-        let hashing = self.scheduling().into_iter().filter(|thread| thread.name.starts_with("hashing"));
-        hashing.into_iter().all(|thread| {
-            let id = thread.id.to_string();
-            let run = |command: &str, arguments: &[&str]| {
-                let output = Command::new(command).args(arguments).arg(&id).output();
-                output.is_ok_and(|output| output.status.success())
-            };
-            run("chrt", &["--other", "--pid", "0"]) && run("renice", &["-n", "0", "-p"])
+    pub(crate) fn renice_hashing(&self) -> bool {
+        let mut hashing = self.threads().into_iter().filter(|(_, name, _)| name.starts_with("hashing"));
+        hashing.all(|(id, ..)| {
+            let output = Command::new("renice").args(["-n", "0", "-p", &id]).output();
+            output.is_ok_and(|output| output.status.success())
         })
+    }
+
+    /// Id, name and niceness.
+    fn threads(&self) -> Vec<(String, String, i32)> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the process runs");
+        let described = threads.filter_map(|thread| {
+            let thread = thread.ok()?;
+            let stat = fs::read_to_string(thread.path().join("stat")).ok()?;
+            let (name, fields) = name_and_fields(&stat);
+            // The third field is the first behind the name; this is the 19th.
+            let nice = fields[19 - 3].parse().expect("proc_pid_stat(5)");
+            Some((thread.file_name().to_string_lossy().into_owned(), name.to_owned(), nice))
+        });
+        described.collect()
     }
 
     /// How many file descriptors are open. It lets nobody but root look, and tells its number itself.
@@ -89,25 +94,6 @@ impl Vestibule {
 
     fn proc(&self, name: &str) -> String {
         fs::read_to_string(format!("/proc/{}/{name}", self.pid())).expect("the process runs")
-    }
-}
-
-/// How a thread is scheduled (sched(7)).
-#[derive(Debug)]
-pub(crate) struct Scheduling {
-    id: u32,
-    pub(crate) name: String,
-    pub(crate) nice: i32,
-    /// 0: `SCHED_OTHER`.
-    pub(crate) policy: u32,
-}
-
-impl Scheduling {
-    fn of(id: u32, stat: &str) -> Self {
-        let (name, fields) = name_and_fields(stat);
-        // The third field is the first behind the name; these are the 19th and the 41st.
-        let number = |field: usize| fields[field - 3].parse::<i32>().expect("proc_pid_stat(5)");
-        Self { id, name: name.to_owned(), nice: number(19), policy: number(41).cast_unsigned() }
     }
 }
 

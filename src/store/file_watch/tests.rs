@@ -141,14 +141,23 @@ async fn what_inotify_does_not_tell_is_found_by_looking() {
 async fn without_inotify_changes_are_late_and_the_warning_says_so() {
     let dir = mounted("one");
     let mut watch = FileWatch::new([dir.path().to_owned()]);
-    watch.watcher = Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch));
+    watch.inotify = Err(Errno::NOSPC);
     watch.arm();
     let warning = watch.warning().unwrap();
     assert!(warning.contains("max_user_watches") && warning.contains("2 s"), "{warning}");
     swap(dir.path(), "..first", "..second", "two");
     assert!(wakes(&mut watch, POLL + SOON).await);
-    let instances = notify::Error::io(rustix::io::Errno::MFILE.into());
-    assert!(explain(&instances).contains("max_user_instances"));
+    assert!(explain(Errno::MFILE).contains("max_user_instances"));
+}
+
+#[tokio::test]
+async fn all_watches_look_at_the_same_moments() {
+    let one = FileWatch::new([]);
+    sleep(POLL / 3).await;
+    let two = FileWatch::new([]);
+    let apart = two.next_poll.duration_since(one.next_poll).as_millis() % POLL.as_millis();
+    let apart = apart.min(POLL.as_millis() - apart);
+    assert!(apart < POLL.as_millis() / 6, "{apart} ms apart");
 }
 
 #[tokio::test]

@@ -100,30 +100,33 @@ fn is_visible(name: &OsStr) -> bool {
 /// What stats tell of all targets at one time; unequal looks mean that something may have changed.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Look {
-    prints: Vec<(PathBuf, Option<Fingerprint>)>,
+    /// Of the directories on the way, of the targets, and of what lies in those that are directories.
+    directories: Vec<Option<Fingerprint>>,
+    targets: Vec<Option<Fingerprint>>,
+    entries: Vec<(PathBuf, Option<Fingerprint>)>,
 }
 
 impl Look {
-    pub(super) fn at(targets: &[PathBuf]) -> Self {
-        let mut prints = Vec::new();
-        let (watched, _) = of(targets);
+    /// `watched`: where the trails led when they were followed last. Few system calls, for it is taken all the time: stats
+    /// follow links by themselves, so that a link that leads elsewhere shows in what is at its end.
+    pub(super) fn at(targets: &[PathBuf], watched: &BTreeSet<PathBuf>) -> Self {
         // A directory's own times move with every temporary file in it; its identity does not.
-        prints.extend(watched.into_iter().map(|path| {
-            let print = Fingerprint::of(&path).map(Fingerprint::identity);
-            (path, print)
-        }));
-        for target in targets {
-            if target.is_dir() {
-                prints.extend(entries(target));
-            } else {
-                prints.push(Fingerprint::of_entry(target.clone()));
+        let identity = |path: &PathBuf| Fingerprint::at(path).map(|(print, _)| print.identity());
+        let directories = watched.iter().map(identity).collect();
+        let mut entries = Vec::new();
+        let mut look = |target: &PathBuf| match Fingerprint::at(target) {
+            Some((print, true)) => {
+                entries.extend(entries_of(target));
+                Some(print.identity())
             }
-        }
-        Self { prints }
+            found => found.map(|(print, _)| print),
+        };
+        let targets = targets.iter().map(&mut look).collect();
+        Self { directories, targets, entries }
     }
 }
 
-fn entries(dir: &Path) -> Vec<(PathBuf, Option<Fingerprint>)> {
+fn entries_of(dir: &Path) -> Vec<(PathBuf, Option<Fingerprint>)> {
     let mut paths: Vec<_> = fs::read_dir(dir)
         .into_iter()
         .flatten()
@@ -133,7 +136,13 @@ fn entries(dir: &Path) -> Vec<(PathBuf, Option<Fingerprint>)> {
         .take(MAX_LOOKS)
         .collect();
     paths.sort_unstable();
-    paths.into_iter().map(Fingerprint::of_entry).collect()
+    paths
+        .into_iter()
+        .map(|path| {
+            let print = Fingerprint::at(&path).map(|(print, _)| print);
+            (path, print)
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -53,13 +53,14 @@ pub struct ApiError {
     namespace: String,
     secret: String,
     verb: Verb,
-    fault: Fault,
+    /// Boxed: results carry it.
+    fault: Box<Fault>,
     server: String,
 }
 
 impl ApiError {
     pub(super) fn new(namespace: &str, secret: &str, verb: Verb, fault: Fault, server: String) -> Self {
-        Self { namespace: namespace.to_owned(), secret: secret.to_owned(), verb, fault, server }
+        Self { namespace: namespace.to_owned(), secret: secret.to_owned(), verb, fault: Box::new(fault), server }
     }
 
     pub fn fault(&self) -> &Fault {
@@ -72,7 +73,7 @@ impl ApiError {
 
     /// The reason under which the error is counted.
     pub fn reason(&self) -> StoreErrorReason {
-        match &self.fault {
+        match &*self.fault {
             Fault::Missing => StoreErrorReason::Missing,
             Fault::Forbidden { .. } | Fault::Unauthorized => StoreErrorReason::Forbidden,
             Fault::Conflict => StoreErrorReason::Conflict,
@@ -82,22 +83,22 @@ impl ApiError {
     }
 
     pub fn is_conflict(&self) -> bool {
-        self.fault == Fault::Conflict
+        *self.fault == Fault::Conflict
     }
 
     /// Whether the same may succeed later without anybody mending anything. A conflict: after reading again.
     pub fn may_pass(&self) -> bool {
-        matches!(self.fault, Fault::Conflict | Fault::Gone | Fault::Throttled { .. } | Fault::Unavailable(_))
+        matches!(*self.fault, Fault::Conflict | Fault::Gone | Fault::Throttled { .. } | Fault::Unavailable(_))
     }
 
     /// Whether it was no answer of a working API server: `fallback` counts.
     pub fn is_outage(&self) -> bool {
-        matches!(self.fault, Fault::Throttled { .. } | Fault::Unavailable(_))
+        matches!(*self.fault, Fault::Throttled { .. } | Fault::Unavailable(_))
     }
 
     /// How long the API server wants to be left alone.
     pub fn retry_after(&self) -> Option<Duration> {
-        match self.fault {
+        match *self.fault {
             Fault::Throttled { retry_after } => retry_after,
             _ => None,
         }
@@ -108,7 +109,7 @@ impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { namespace, secret, verb, fault, server } = self;
         write!(f, "Secret {namespace}/{secret} ")?;
-        match fault {
+        match &**fault {
             Fault::Missing if *verb == Verb::Create => {
                 write!(f, "cannot be made: there is no namespace {namespace}: `kubectl create namespace {namespace}`")
             }

@@ -32,12 +32,6 @@ impl Backoff {
         self.limit = (self.limit * 2).min(LONGEST);
         asked.map_or(pause, |asked| asked.min(LONGEST_ASKED) + pause)
     }
-
-    /// A pause for what only people can mend.
-    pub(super) fn slow(&mut self) -> Duration {
-        self.limit = LONGEST;
-        between(LONGEST / 2, LONGEST)
-    }
 }
 
 /// A time drawn evenly; the shortest where the system has no random bytes.
@@ -73,6 +67,5 @@ mod tests {
         let asked = Duration::from_secs(7);
         assert!((asked..=asked + FIRST).contains(&backoff.next(Some(asked))));
         assert!(backoff.next(Some(Duration::from_secs(1 << 40))) <= LONGEST_ASKED + LONGEST);
-        assert!((LONGEST / 2..=LONGEST).contains(&backoff.slow()));
     }
 }

@@ -136,8 +136,12 @@ impl Known {
             let step = state.version.as_deref().map_or(Step::Newer, |known| step(known, &version));
             match step {
                 Step::Newer => state.advance(version),
-                // It was said to be gone, and is not.
-                Step::Same => state.oddity.take().is_some(),
+                // It was said to be gone, and this may be from before.
+                Step::Same if state.oddity.is_some() => {
+                    taken = Taken::AskFirst;
+                    false
+                }
+                Step::Same => false,
                 Step::Older => {
                     taken = Taken::Older;
                     false

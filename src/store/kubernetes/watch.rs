@@ -83,7 +83,7 @@ pub(super) async fn run(known: Arc<Known>) {
                 if stubborn || *error.fault() == Fault::Unauthorized {
                     known.cluster.renew().await;
                 }
-                let pause = if error.may_pass() { backoff.next(error.retry_after()) } else { backoff.slow() };
+                let pause = backoff.next(error.retry_after());
                 known.failed(error);
                 pause
             }
@@ -135,13 +135,18 @@ async fn watch(known: &Known, resume: &mut Resume) -> Result<End, ApiError> {
         let silence = if beginning { begun } else { deadline.min(Instant::now() + SILENCE) };
         let event = match timeout_at(silence, events.next()).await {
             Ok(Ok(Some(event))) => event,
-            Err(_) if beginning => return Err(failed(late())),
+            Err(_) if beginning => {
+                // An API server that has never heard of streaming lists ignores the wish for one.
+                resume.lists = true;
+                return Err(failed(late()));
+            }
             Ok(Err(fault)) if beginning => return Err(failed(fault)),
             Ok(Ok(None)) if beginning => return Err(failed(Fault::Unavailable("the connection broke off".to_owned()))),
             // Whether anything is wrong will be seen at the next try.
             _ => return Ok(End::Over),
         };
         let after = match event {
+            Event::Is(secret) if secret.name() != known.name => continue,
             Event::Is(secret) => {
                 found = true;
                 let version = secret.resource_version().to_owned();
@@ -149,7 +154,8 @@ async fn watch(known: &Known, resume: &mut Resume) -> Result<End, ApiError> {
                 version
             }
             Event::Deleted(version) => {
-                known.missing();
+                // Another one may be there already, and the event may be an old one.
+                known.read().await?;
                 version
             }
             Event::Bookmark { version, beginning_ends } => {

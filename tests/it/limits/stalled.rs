@@ -67,6 +67,40 @@ async fn a_client_that_reads_nothing_is_cut_off() {
     nothing_is_left(&vestibule, 0.0).await;
 }
 
+/// What waits in the system for a client is charged to the pod: without a bound 4 MB for each.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_system_holds_little_for_a_client_that_reads_nothing() {
+    let app = app(Listening::Http).await;
+    let vestibule = Setup::new().upstream(&app).config(OPEN).start().await;
+    let mut wire = vestibule.client().wire().await;
+    let port = vestibule.listen.port();
+    wire.send("GET /open/large HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let (mut before, mut times) = (0, 0);
+    let held = eventually("no more is sent", async || {
+        let now = unsent(port);
+        times = if now > 0 && now == before { times + 1 } else { 0 };
+        before = now;
+        sleep(Duration::from_millis(50)).await;
+        (times == 20).then_some(now)
+    })
+    .await;
+    assert!(held < 2 << 20, "{held} bytes");
+}
+
+/// Bytes that the system holds to be sent from a port (proc(5), `tx_queue`).
+#[cfg(target_os = "linux")]
+fn unsent(port: u16) -> u64 {
+    let text = std::fs::read_to_string("/proc/self/net/tcp").expect("a table of connections");
+    let queued = |line: &str| {
+        let mut fields = line.split_whitespace().skip(1);
+        let local = u16::from_str_radix(fields.next()?.rsplit_once(':')?.1, 16).ok()?;
+        let queue = u64::from_str_radix(fields.nth(2)?.split_once(':')?.0, 16).ok()?;
+        (local == port).then_some(queue)
+    };
+    text.lines().filter_map(queued).sum()
+}
+
 /// The stream is ended and the connection goes on.
 #[tokio::test]
 async fn a_window_that_is_never_opened_ends_its_stream() {

@@ -58,8 +58,9 @@ async fn what_waits_in_the_backlog_is_served() {
     let (app, _) = app().await;
     let setup = Setup::new().upstream(&app).config(OPEN).config(&format!("limits: {{connections: {PLACES}}}"));
     let mut vestibule = setup.config("shutdown: {delay: 0s, grace: 20s}").start().await;
+    let mut witness = witness(&vestibule).await;
     let mut held = Vec::new();
-    for _ in 0..PLACES {
+    for _ in 1..PLACES {
         let mut wire = vestibule.client().wire().await;
         assert_eq!(asked(&mut wire).await, (200, false));
         held.push(wire);
@@ -78,7 +79,8 @@ async fn what_waits_in_the_backlog_is_served() {
         within("a connection", are_connected.recv()).await;
     }
     vestibule.signal(Signal::TERM);
-    drop(held);
+    witness.next_of(GOAWAY).await.expect("GOAWAY");
+    drop((held, witness));
     while let Some(answer) = within("an answer", waiting.join_next()).await {
         assert_eq!(answer.expect("nobody panics"), (200, true));
     }

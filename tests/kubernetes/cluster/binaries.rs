@@ -1,7 +1,7 @@
 //! Where kube-apiserver and etcd are.
 
 use std::env::var_os;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::VARIABLE;
 
@@ -16,7 +16,7 @@ pub(super) fn folder() -> Result<Option<PathBuf>, String> {
             })
         }
         None if var_os("CI").is_some() => Ok(None),
-        None => Ok(cached().filter(holds_all)),
+        None => Ok(cached().filter(|folder| holds_all(folder))),
     }
 }
 
@@ -26,6 +26,6 @@ fn cached() -> Option<PathBuf> {
     Some(cache.join("vestibule/control-plane"))
 }
 
-fn holds_all(folder: &PathBuf) -> bool {
+fn holds_all(folder: &Path) -> bool {
     ["kube-apiserver", "etcd"].iter().all(|program| folder.join(program).is_file())
 }

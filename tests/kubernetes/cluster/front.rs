@@ -291,9 +291,9 @@ async fn serve(stream: TcpStream, tls: TlsAcceptor, shared: Arc<Shared>, mut end
         }};
     }
     if is_http2 {
-        drive!(http2::Builder::new(TokioExecutor::new()).serve_connection(io, service))
+        drive!(http2::Builder::new(TokioExecutor::new()).serve_connection(io, service));
     } else {
-        drive!(http1::Builder::new().serve_connection(io, service))
+        drive!(http1::Builder::new().serve_connection(io, service));
     }
 }
 

@@ -20,7 +20,9 @@ mod secrets;
 mod trail;
 mod watches;
 
-use std::sync::Arc;
+use std::io::{self, Write as _};
+use std::sync::{Arc, Once};
+use std::thread;
 
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -77,7 +79,8 @@ pub(crate) async fn alone() -> Option<Namespace> {
 pub(crate) async fn shared() -> Option<&'static Cluster> {
     static SHARED: OnceCell<Result<Option<Cluster>, String>> = OnceCell::const_new();
     if std::env::var_os(VARIABLE).is_some_and(|value| value == "none") {
-        eprintln!("SKIPPED: {VARIABLE}=none");
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| say(&format!("SKIPPED, all that needs a control plane: {VARIABLE}=none")));
         return None;
     }
     match SHARED.get_or_init(Cluster::find).await {
@@ -120,6 +123,13 @@ impl Cluster {
 
 /// Says that a test is skipped; where CI is set, that is a failure.
 pub(crate) fn skipped(needs: &str) {
-    eprintln!("SKIPPED: needs {needs}");
+    let test = thread::current();
+    say(&format!("SKIPPED {}: needs {needs}", test.name().unwrap_or_default()));
     assert!(std::env::var_os("CI").is_none(), "with CI set nothing may be skipped: needs {needs}");
+}
+
+/// To standard error itself: what tests print is shown only when they fail.
+fn say(line: &str) {
+    // A closed standard error is no fault of a test.
+    drop(writeln!(io::stderr(), "{line}"));
 }

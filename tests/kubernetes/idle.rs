@@ -1,0 +1,39 @@
+//! What an idle sidecar costs: the API server, and the node.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::cluster::namespace;
+use crate::sidecar::{Running, secrets, sidecar};
+use crate::support::Setup;
+
+/// Long enough for what would come each few seconds. The watches themselves come each 5 to 10 minutes.
+const IDLE: Duration = Duration::from_secs(45);
+
+#[tokio::test]
+async fn an_idle_sidecar_asks_nothing() {
+    let Some(ns) = namespace().await else { return };
+    secrets(&ns).await;
+    let account = ns.account().await;
+    let running = Running::start(sidecar(&account.kubeconfig().await)).await;
+    running.vestibule.token("admin").await;
+    let directory = Running::start(Setup::new()).await;
+    directory.vestibule.token("admin").await;
+    // The log is a moment behind.
+    sleep(Duration::from_secs(1)).await;
+    let trail = account.trail(&ns);
+    let synced = async || {
+        let metrics = running.vestibule.metrics().await;
+        metrics.value("vestibule_store_synced_timestamp_seconds{store=\"keys\"}")
+    };
+    let before = synced().await;
+    sleep(IDLE).await;
+    assert!(synced().await > before, "a watch that stands is a contact");
+    let kib = |running: &Running| running.vestibule.resident() / 1024;
+    println!("resident memory: {} KiB with Secrets, {} KiB with directories", kib(&running), kib(&directory));
+    if let Some(trail) = trail {
+        let requests = trail.requests();
+        assert!(requests.is_empty(), "{requests:?}");
+    }
+}
