@@ -83,12 +83,12 @@ impl Names {
 fn clock(skew_ms: i64) -> Finding {
     let (seconds, way) = ((skew_ms.abs() + 500) / 1000, if skew_ms > 0 { "ahead of" } else { "behind" });
     let message = format!("this machine's clock is {seconds} s {way} the API server's");
-    match seconds {
-        ..=NOTICEABLE_SKEW => Finding::ok(CLOCK, message),
-        ..=ALLOWED_SKEW => {
-            Finding::warning(CLOCK, message, "set it right (NTP): tokens are good and over by the second")
-        }
-        _ => Finding::error(CLOCK, message, "set it right (NTP): by such a clock no keys are rotated"),
+    if seconds <= NOTICEABLE_SKEW {
+        Finding::ok(CLOCK, message)
+    } else if seconds <= ALLOWED_SKEW {
+        Finding::warning(CLOCK, message, "set it right (NTP): tokens are good and over by the second")
+    } else {
+        Finding::error(CLOCK, message, "set it right (NTP): by such a clock no keys are rotated")
     }
 }
 
