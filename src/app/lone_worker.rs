@@ -19,7 +19,7 @@ use crate::readiness::Readiness;
 use crate::server::{TlsOptions, server_config};
 use crate::shutdown::Shutdown;
 use crate::store::tls_material::Pair;
-use crate::store::{KeyFeed, Report};
+use crate::store::{KeyFeed, Origin, Report};
 use crate::telemetry::Logger;
 
 /// What a process has read when it begins to serve; the files that the configuration names are not looked at.
@@ -49,7 +49,8 @@ pub async fn serve(started: Started, listener: TcpListener) -> Result<(), String
     publisher.users(Arc::new(users));
     publisher.ring(Arc::new(ring));
     let report = Report::new(StoreName::Keys, Arc::clone(&metrics), readiness, log.clone());
-    let (_keys, reread) = KeyFeed::new(PathBuf::new(), settings::rotation(&config), publisher.clone(), report);
+    let nowhere = Origin::directory(PathBuf::new());
+    let (_keys, reread) = KeyFeed::new(nowhere, settings::rotation(&config), publisher.clone(), report);
     let throttle = settings::throttle(&config.throttle);
     let desk = Desk::start(throttle, 1, config.authorize.hashing.queue, publisher.subscribe())
         .map_err(|error| format!("the hashing thread: {error}"))?;
