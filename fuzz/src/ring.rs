@@ -98,8 +98,17 @@ fn shows_nothing(text: &str, entries: &[Map<String, Value>], document: &[u8]) {
     {
         // One that stands elsewhere too may be a name.
         if secret.len() >= 16 && document.matches(secret).count() == 1 {
-            assert!(!text.contains(secret), "{text}");
+            // Nor does it tell anything where the same is said of another secret.
+            let other = document.replacen(secret, &"#".repeat(secret.len()), 1);
+            assert!(!text.contains(secret) || said(other.as_bytes()).contains(secret), "{text}");
         }
+    }
+}
+
+fn said(document: &[u8]) -> String {
+    match parse(document) {
+        Ok(parsed) => format!("{:?} {:?}", parsed.warnings, parsed.ring),
+        Err(error) => error.to_string(),
     }
 }
 
