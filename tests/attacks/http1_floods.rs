@@ -27,11 +27,12 @@ async fn flood(client: Client, pieces: impl Iterator<Item = String>) -> (Vec<u16
         let mut all = Vec::new();
         // Until the other side closes, or has nothing more to say.
         loop {
+            // An answer may wait for the last piece.
+            let was_sending = still_sending.load(Relaxed);
             let patience = Duration::from_secs(if all.is_empty() { 20 } else { 2 });
             match timeout(patience, read.read_buf(&mut all)).await {
                 Ok(Ok(1..)) => {}
-                // An answer may wait for the last piece.
-                Err(_) if still_sending.load(Relaxed) => {}
+                Err(_) if was_sending => {}
                 _ => break,
             }
         }

@@ -12,7 +12,7 @@ use crate::alone;
 use crate::figures::{figure, long};
 use crate::others::Processes;
 use crate::support::{
-    App, Client, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, fields, frame, get, request_fields,
+    App, Client, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, WINDOW_UPDATE, fields, frame, get, request_fields,
 };
 
 /// Streams that a connection may have open at once.
@@ -70,6 +70,8 @@ async fn waiting_for_keys_that_nobody_has_costs_others_nothing() {
 /// As many requests at once as the connection may have, again and again.
 async fn flood(client: Client, turns: usize, refused: Arc<AtomicUsize>) {
     let mut frames = Frames::connect(&client).await;
+    // Room for all answers.
+    frames.send(&frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes())).await;
     for turn in 0..turns as u32 {
         for number in 0..STREAMS {
             let stream = 2 * (turn * STREAMS + number) + 1;
