@@ -10,6 +10,8 @@ pub mod tls_material;
 pub mod users_document;
 pub mod versioned_file;
 
+pub(crate) mod jitter;
+
 mod key_feed;
 mod key_origin;
 mod origin;

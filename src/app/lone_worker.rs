@@ -1,7 +1,6 @@
 //! One worker on the runtime of whoever asks, made as `serve` makes its own, with nothing beside it that wakes up.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
@@ -13,13 +12,12 @@ use crate::auth::users::Users;
 use crate::config::{ClientAuth, Config};
 use crate::gate::Publisher;
 use crate::login::Desk;
-use crate::metrics::{Metrics, StoreName};
+use crate::metrics::Metrics;
 use crate::proxy::{Deadlines, InFlight, Target};
-use crate::readiness::Readiness;
 use crate::server::{TlsOptions, server_config};
 use crate::shutdown::Shutdown;
+use crate::store::Reread;
 use crate::store::tls_material::Pair;
-use crate::store::{KeyFeed, Origin, Report};
 use crate::telemetry::Logger;
 
 /// What a process has read when it begins to serve; the files that the configuration names are not looked at.
@@ -44,13 +42,11 @@ pub async fn serve(started: Started, listener: TcpListener) -> Result<(), String
         TlsOptions { min_version: config.tls.min_version, client_ca: Vec::new(), client_auth: ClientAuth::Optional };
     let (_tls_sender, tls) = watch::channel(server_config(&pair, &options)?);
 
-    let (metrics, readiness, shutdown) = (Arc::new(Metrics::new()), Readiness::new(), Shutdown::new());
+    let (metrics, shutdown) = (Arc::new(Metrics::new()), Shutdown::new());
     let publisher = Publisher::new(settings::access(&config.access, config.tokens.max_session)?);
     publisher.users(Arc::new(users));
     publisher.ring(Arc::new(ring));
-    let report = Report::new(StoreName::Keys, Arc::clone(&metrics), readiness, log.clone());
-    let nowhere = Origin::directory(PathBuf::new());
-    let (_keys, reread) = KeyFeed::new(nowhere, settings::rotation(&config), publisher.clone(), report);
+    let (reread, _nobody_reads) = Reread::channel();
     let throttle = settings::throttle(&config.throttle);
     let desk = Desk::start(throttle, 1, config.authorize.hashing.queue, publisher.subscribe())
         .map_err(|error| format!("the hashing thread: {error}"))?;

@@ -10,12 +10,11 @@ use serde_json::Value;
 use super::finding::Finding;
 use crate::auth::rotation::Policy;
 use crate::config::{Certificate, Config, Store};
-use crate::store::kubernetes::{Cluster, Fault};
+use crate::store::kubernetes::{Cluster, Fault, Skew};
 
 const CLOCK: &str = "clock";
-/// Seconds by which a clock may be off before replicas refuse each other's fresh tokens, and before it plans no rotation.
-const NOTICEABLE_SKEW: i64 = 5;
-const ALLOWED_SKEW: i64 = 30;
+/// Milliseconds by which a clock may be off before replicas refuse each other's fresh tokens.
+const NOTICEABLE_SKEW_MS: i64 = 5_000;
 /// The most objects of a kind that are looked at.
 pub(super) const MOST: usize = 500;
 
@@ -34,7 +33,7 @@ pub(super) async fn findings(config: &Config, cluster: &Cluster, policy: &Policy
         Err(fault) => vec![Finding::note("cluster", format!("who asks is not known: {}", said(fault)))],
     };
     let asker = asker.ok();
-    findings.extend(cluster.clock_skew_ms().map(clock));
+    findings.extend(cluster.clock_skew().map(clock));
     let may_patch = match (&asker, names.all().next()) {
         (Some(asker), Some(_)) => {
             let (found, may_patch) = rights::findings(cluster, &names, asker).await;
@@ -80,15 +79,13 @@ impl Names {
     }
 }
 
-fn clock(skew_ms: i64) -> Finding {
-    let (seconds, way) = ((skew_ms.abs() + 500) / 1000, if skew_ms > 0 { "ahead of" } else { "behind" });
-    let message = format!("this machine's clock is {seconds} s {way} the API server's");
-    if seconds <= NOTICEABLE_SKEW {
-        Finding::ok(CLOCK, message)
-    } else if seconds <= ALLOWED_SKEW {
-        Finding::warning(CLOCK, message, "set it right (NTP): tokens are good and over by the second")
+fn clock(skew: Skew) -> Finding {
+    if skew.ms().abs() <= NOTICEABLE_SKEW_MS {
+        Finding::ok(CLOCK, skew.to_string())
+    } else if skew.is_allowed() {
+        Finding::warning(CLOCK, skew.to_string(), "set it right (NTP): tokens are good and over by the second")
     } else {
-        Finding::error(CLOCK, message, "set it right (NTP): by such a clock no keys are rotated")
+        Finding::error(CLOCK, skew.to_string(), "set it right (NTP): by such a clock no keys are rotated")
     }
 }
 
@@ -128,12 +125,12 @@ mod tests {
     fn a_clock_is_judged_by_what_it_breaks() {
         for (skew_ms, severity, words) in [
             (-400, Severity::Ok, "0 s behind"),
-            (5_400, Severity::Ok, "5 s ahead of"),
+            (4_900, Severity::Ok, "5 s ahead of"),
             (-6_000, Severity::Warning, "6 s behind"),
-            (30_400, Severity::Warning, "30 s ahead of"),
+            (30_000, Severity::Warning, "30 s ahead of"),
             (31_000, Severity::Error, "31 s ahead of"),
         ] {
-            let found = clock(skew_ms);
+            let found = clock(Skew::new(skew_ms));
             assert_eq!(found.severity, severity, "{skew_ms}");
             assert!(found.message.contains(words), "{skew_ms}: {}", found.message);
         }

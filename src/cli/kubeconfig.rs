@@ -8,7 +8,7 @@ use tokio::runtime::{self, Runtime};
 
 use super::Failure;
 use crate::config;
-use crate::store::kubernetes::Cluster;
+use crate::store::kubernetes::{Cluster, is_in_pod};
 
 /// The identifiers of [`args`].
 pub(super) const IDS: [&str; 5] = ["namespace", "context", "kubeconfig", "as", "as-group"];
@@ -89,10 +89,6 @@ fn has_kubeconfig() -> bool {
         Some(_) => true,
         None => named("HOME").is_some_and(|home| PathBuf::from(home).join(".kube/config").exists()),
     }
-}
-
-fn is_in_pod() -> bool {
-    std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }
 
 fn namespace(text: &str) -> Result<String, &'static str> {

@@ -8,14 +8,12 @@ mod stored;
 use std::thread;
 use std::time::Duration;
 
-use aws_lc_rs::rand;
-
 use super::Failure;
 use crate::auth::keys::KeyRing;
 use crate::clock::epoch;
-use crate::store::keys_document;
 use crate::store::users_document::Loaded;
 use crate::store::users_document::edit::{Change, EditError};
+use crate::store::{jitter, keys_document};
 
 use self::args::Names;
 pub(super) use self::args::{Part, add};
@@ -53,11 +51,7 @@ impl Target {
     /// All users as they stand.
     pub(super) fn users(&self) -> Result<Loaded, Failure> {
         self.read_users()?.parse().map_err(|error| {
-            let place = match self {
-                Self::Directory(directory) => format!("{:?}", directory.users),
-                Self::Secrets(secrets) => secrets.place_of_users(),
-            };
-            Failure::run_time(format_args!("users: {place}, {error}: mend that first"))
+            Failure::run_time(format_args!("users: {}, {error}: mend that first", self.place_of_users()))
         })
     }
 
@@ -95,10 +89,7 @@ impl Target {
             }
             half_done = true;
         }
-        Err(match self {
-            Self::Directory(directory) => contended("users", &format!("{:?}", directory.users)),
-            Self::Secrets(secrets) => contended("users", &secrets.place_of_users()),
-        })
+        Err(contended("users", &self.place_of_users()))
     }
 
     /// The key ring as it stands, and warnings about its document.
@@ -123,10 +114,7 @@ impl Target {
                 return Ok(told);
             }
         }
-        Err(match self {
-            Self::Directory(directory) => contended("keys", &format!("{:?}", directory.keys)),
-            Self::Secrets(secrets) => contended("keys", &secrets.place_of_keys()),
-        })
+        Err(contended("keys", &self.place_of_keys()))
     }
 
     /// Seconds since the epoch, as what is written is to be dated; the API server's, where this clock is off.
@@ -159,6 +147,20 @@ impl Target {
         }
     }
 
+    fn place_of_users(&self) -> String {
+        match self {
+            Self::Directory(directory) => format!("{:?}", directory.users),
+            Self::Secrets(secrets) => secrets.place_of_users(),
+        }
+    }
+
+    fn place_of_keys(&self) -> String {
+        match self {
+            Self::Directory(directory) => format!("{:?}", directory.keys),
+            Self::Secrets(secrets) => secrets.place_of_keys(),
+        }
+    }
+
     /// Lets others go first, for a random time that may be twice as long every turn.
     fn pause(&self, turn: u32) {
         if turn > 0 {
@@ -166,11 +168,7 @@ impl Target {
                 Self::Directory(_) => PAUSE,
                 Self::Secrets(_) => PAUSE_AT_SERVER,
             };
-            let bound = Duration::from_millis(10 << turn.min(10)).min(longest);
-            let mut chance = [0; 1];
-            // Without chance all wait equally long, no more.
-            let _ = rand::fill(&mut chance);
-            thread::sleep(bound.mul_f64(f64::from(chance[0]) / 255.0));
+            thread::sleep(jitter::up_to(Duration::from_millis(10 << turn.min(10)).min(longest)));
         }
     }
 }

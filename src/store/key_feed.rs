@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::jitter;
 use super::key_origin::{KeyLook, Unwritten, Version};
 use super::keys_document::{self, Parsed};
 use super::origin::Origin;
@@ -23,9 +23,9 @@ use crate::telemetry::{EventName, Level};
 /// The ring is looked at at least this often: keys come and go with time alone.
 const AT_LEAST: Duration = Duration::from_secs(30);
 /// Replicas that find a rotation due wait a different time each, up to this.
-const JITTER_MS: u64 = 10_000;
+const JITTER: Duration = Duration::from_secs(10);
 /// Those that find no key at all, at the API server: nobody can log in meanwhile.
-const FIRST_JITTER_MS: u64 = 500;
+const FIRST_JITTER: Duration = Duration::from_millis(500);
 /// For the first key, at the start.
 const START: Duration = Duration::from_secs(5);
 /// After the first write that failed; the next pauses are twice as long.
@@ -158,17 +158,11 @@ impl KeyFeed {
         }
         self.version = version;
         self.known = problem.is_none();
-        match problem {
-            Some(problem) => {
-                // A bad document is told of again when the problem is over.
-                if !self.good {
-                    self.seen = None;
-                }
-                self.report.unreadable(problem.reason, &format_args!("keys: {}", problem.error));
-            }
-            None if self.good && current => self.report.read(),
-            None => {}
+        if problem.is_some() && !self.good {
+            // A bad document is told of again when the problem is over.
+            self.seen = None;
         }
+        self.report.looked(problem, self.good && current);
     }
 
     async fn take(&mut self, version: &Version) {
@@ -214,11 +208,11 @@ impl KeyFeed {
 
     /// Writers of files wait for each other; at the API server each loser is a request in vain.
     fn jitter(&self, reason: Reason) -> Duration {
-        Duration::from_millis(match reason {
-            Reason::FirstKey if self.origin.only_secret().is_none() => 0,
-            Reason::FirstKey => random(FIRST_JITTER_MS),
-            Reason::RotationDue | Reason::Requested => random(JITTER_MS),
-        })
+        match reason {
+            Reason::FirstKey if self.origin.only_secret().is_none() => Duration::ZERO,
+            Reason::FirstKey => jitter::up_to(FIRST_JITTER),
+            Reason::RotationDue | Reason::Requested => jitter::up_to(JITTER),
+        }
     }
 
     /// Reads again, plans again, and writes onto exactly what was read.
@@ -316,11 +310,4 @@ fn reason(reason: Reason) -> &'static str {
         Reason::RotationDue => "rotation_due",
         Reason::Requested => "requested",
     }
-}
-
-/// A number below `bound`; 0 where the system has no random bytes, which delays nobody.
-fn random(bound: u64) -> u64 {
-    let mut bytes = [0; 8];
-    let _ = SystemRandom::new().fill(&mut bytes);
-    u64::from_le_bytes(bytes) % bound
 }

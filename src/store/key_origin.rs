@@ -12,8 +12,6 @@ use crate::metrics::{RotationResult, StoreErrorReason};
 
 /// Owner only: the file holds secrets.
 const MODE: u32 = 0o600;
-/// A clock that is further off than this from the API server's plans nothing, in milliseconds.
-const MAX_SKEW_MS: i64 = 30_000;
 
 /// The document as it was looked at.
 #[derive(Clone)]
@@ -96,13 +94,8 @@ impl Origin {
 
     /// What keeps this process from planning: a clock that is not the API server's.
     pub(super) fn clock_problem(&self) -> Option<String> {
-        let skew = self.only_secret()?.cluster().clock_skew_ms()?;
-        (skew.abs() > MAX_SKEW_MS).then(|| {
-            let (seconds, direction) = (skew.abs() / 1_000, if skew > 0 { "ahead of" } else { "behind" });
-            format!(
-                "this machine's clock is {seconds} s {direction} the API server's, so that no key is made: set it right"
-            )
-        })
+        let skew = self.only_secret()?.cluster().clock_skew()?;
+        (!skew.is_allowed()).then(|| format!("{skew}, so that no key is made: set it right"))
     }
 
     /// Writes the document where the store still holds this version.

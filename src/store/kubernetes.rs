@@ -6,6 +6,7 @@ mod connection;
 mod follow;
 mod order;
 mod secret;
+mod skew;
 mod stack;
 mod watch;
 
@@ -24,6 +25,7 @@ pub use self::connection::{ConnectError, Identity};
 pub use self::follow::{Followed, Follower};
 use self::secret::List;
 pub use self::secret::SecretVersion;
+pub use self::skew::Skew;
 
 /// Its absence says that a clock has not been compared yet.
 const UNKNOWN_SKEW: i64 = i64::MIN;
@@ -66,11 +68,11 @@ impl Cluster {
         Self::connect(identity, namespace).await
     }
 
-    /// As `serve` does: in a pod (`KUBERNETES_SERVICE_HOST` is set) as its service account, elsewhere as the kubeconfig says.
+    /// As `serve` does: in a pod as its service account, elsewhere as the kubeconfig says.
     pub async fn infer(namespace: Option<&str>) -> Result<Self, ConnectError> {
-        match std::env::var_os("KUBERNETES_SERVICE_HOST") {
-            Some(_) => Self::in_pod(namespace).await,
-            None => Self::from_kubeconfig(None, None, namespace, None, &[]).await,
+        match is_in_pod() {
+            true => Self::in_pod(namespace).await,
+            false => Self::from_kubeconfig(None, None, namespace, None, &[]).await,
         }
     }
 
@@ -89,10 +91,9 @@ impl Cluster {
         self.0.connection.server()
     }
 
-    /// By how many milliseconds this machine's clock is ahead of the API server's, as its last answer's `Date` said,
-    /// within half a second; `None` before the first answer.
-    pub fn clock_skew_ms(&self) -> Option<i64> {
-        Some(self.0.skew.load(Ordering::Relaxed)).filter(|skew| *skew != UNKNOWN_SKEW)
+    /// As the API server's last answer's `Date` said, within half a second; `None` before the first answer.
+    pub fn clock_skew(&self) -> Option<Skew> {
+        Some(self.0.skew.load(Ordering::Relaxed)).filter(|skew| *skew != UNKNOWN_SKEW).map(Skew::new)
     }
 
     /// The Secret as it stands, of no cache.
@@ -116,23 +117,6 @@ impl Cluster {
             .body(secret::merge_patch(base, changes));
         let answer = self.ask(name, Verb::Patch, request).await?;
         self.version(name, Verb::Patch, &answer)
-    }
-
-    /// Makes a Secret that is not there; `kind` is its type, such as `Opaque`. One that is there is [`Fault::Conflict`].
-    pub async fn create(
-        &self,
-        name: &str,
-        kind: &str,
-        data: &BTreeMap<String, Vec<u8>>,
-    ) -> Result<SecretVersion, ApiError> {
-        let request = Request::post(self.collection()).header(CONTENT_TYPE, "application/json").body(secret::manifest(
-            name,
-            self.namespace(),
-            kind,
-            data,
-        ));
-        let answer = self.ask(name, Verb::Create, request).await?;
-        self.version(name, Verb::Create, &answer)
     }
 
     /// Asks for anything but Secrets by `GET`: the answer's JSON. `path` has its query.
@@ -186,23 +170,21 @@ impl Cluster {
         let failed = |fault| self.error(name, verb, fault);
         // What fits into no URI is no namespace and no name.
         let request = request.map_err(|_| failed(Fault::Invalid("no Secret can have that name".to_owned())))?;
-        let answer = self.0.connection.ask(request).await.map_err(failed)?;
-        self.note_skew(answer.skew_ms);
-        match Fault::of_answer(answer.status, answer.retry_after, &answer.body) {
-            None => Ok(answer),
-            Some(fault) => Err(failed(fault)),
-        }
+        self.answered(request).await.map_err(failed)
     }
 
     async fn ask_json(&self, request: http::Result<Request<Vec<u8>>>) -> Result<Value, Fault> {
         let request = request.map_err(|_| Fault::Invalid("a name in it is none".to_owned()))?;
+        let answer = self.answered(request).await?;
+        serde_json::from_slice(&answer.body).map_err(|_| Fault::Unavailable("the answer is no JSON".to_owned()))
+    }
+
+    async fn answered(&self, request: Request<Vec<u8>>) -> Result<Answer, Fault> {
         let answer = self.0.connection.ask(request).await?;
         self.note_skew(answer.skew_ms);
         match Fault::of_answer(answer.status, answer.retry_after, &answer.body) {
+            None => Ok(answer),
             Some(fault) => Err(fault),
-            None => {
-                serde_json::from_slice(&answer.body).map_err(|_| Fault::Unavailable("the answer is no JSON".to_owned()))
-            }
         }
     }
 
@@ -220,4 +202,9 @@ impl Cluster {
     fn error(&self, name: &str, verb: Verb, fault: Fault) -> ApiError {
         ApiError::new(self.namespace(), name, verb, fault, self.server())
     }
+}
+
+/// Whether this process runs in a pod.
+pub(crate) fn is_in_pod() -> bool {
+    std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }

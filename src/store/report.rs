@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use super::origin::Problem;
 use crate::clock::epoch;
 use crate::metrics::{Metrics, ReloadResult, ReloadTarget, StoreErrorReason, StoreName};
 use crate::readiness::{Note, Readiness};
@@ -41,8 +42,17 @@ impl Report {
         !std::mem::replace(&mut state.loaded, true)
     }
 
+    /// The store was looked at: it has a problem, or is known to hold what is in force, or neither.
+    pub(super) fn looked(&self, problem: Option<Problem>, holds: bool) {
+        match problem {
+            Some(Problem { reason, error }) => self.failed(reason, format!("{}: {error}", self.subject()), false),
+            None if holds => self.read(),
+            None => {}
+        }
+    }
+
     /// The store is known to hold what is in force, at this moment.
-    pub(super) fn read(&self) {
+    fn read(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.read = Some(Instant::now());
         self.metrics.store_synced(self.store, epoch());
@@ -70,11 +80,6 @@ impl Report {
             let event = if self.store == StoreName::Users { EventName::UserUnusable } else { EventName::ConfigWarning };
             self.log.event(Level::Warn, event, warning).field("store", self.store).emit();
         }
-    }
-
-    /// The store cannot be read; tried again and again. The last good version stays in force.
-    pub(super) fn unreadable(&self, reason: StoreErrorReason, error: &dyn std::fmt::Display) {
-        self.failed(reason, error.to_string(), false);
     }
 
     /// The store holds a version that is no good, to be told of once. The last good one stays in force.

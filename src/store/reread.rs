@@ -25,7 +25,7 @@ struct Shared {
 }
 
 /// The answering end, of whoever reads the store.
-pub(super) struct Asked {
+pub(crate) struct Asked {
     shared: Arc<Shared>,
     reads: watch::Sender<u64>,
 }
@@ -34,7 +34,7 @@ impl Reread {
     /// What a request waits at most.
     pub(crate) const PATIENCE: Duration = Duration::from_millis(300);
 
-    pub(super) fn channel() -> (Self, Asked) {
+    pub(crate) fn channel() -> (Self, Asked) {
         let (sender, reads) = watch::channel(0);
         let shared = Arc::new(Shared { wanted: Notify::new(), asked: Mutex::new(None) });
         (Self { shared: Arc::clone(&shared), reads }, Asked { shared, reads: sender })

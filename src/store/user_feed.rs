@@ -83,17 +83,11 @@ impl Table {
             Some(parts) => self.make(parts),
             None => (self.seen, self.good) = (None, false),
         }
-        match look.problem {
-            Some(problem) => {
-                // A bad document is told of again when the problem is over.
-                if !self.good {
-                    self.seen = None;
-                }
-                self.report.unreadable(problem.reason, &format_args!("users: {}", problem.error));
-            }
-            None if self.good && look.current => self.report.read(),
-            None => {}
+        if look.problem.is_some() && !self.good {
+            // A bad document is told of again when the problem is over.
+            self.seen = None;
         }
+        self.report.looked(look.problem, self.good && look.current);
     }
 
     fn make(&mut self, parts: &[Part]) {

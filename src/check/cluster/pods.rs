@@ -8,7 +8,7 @@ use super::{MOST, items, said, text};
 use crate::check::finding::Finding;
 use crate::check::{ends_within, termination};
 use crate::config::Shutdown;
-use crate::store::kubernetes::{Cluster, Fault};
+use crate::store::kubernetes::{Cluster, Fault, is_in_pod};
 
 const PODS: &str = "pods";
 /// Who reads more names has stopped reading.
@@ -46,7 +46,7 @@ pub(super) async fn find(cluster: &Cluster, account: Option<&str>) -> Pods {
 
 async fn own_pod(cluster: &Cluster, path: &str) -> Result<Option<Value>, Fault> {
     let name = std::env::var("HOSTNAME").ok().filter(|name| crate::config::is_secret_name(name));
-    match name.filter(|_| std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()) {
+    match name.filter(|_| is_in_pod()) {
         Some(name) => cluster.get_json(&format!("{path}/{name}")).await.map(Some),
         None => Ok(None),
     }

@@ -11,7 +11,7 @@ use super::stored::{StoredKeys, StoredUsers, Written};
 use super::{Names, Part};
 use crate::clock::{epoch, epoch_ms};
 use crate::store::KEYS_ENTRY;
-use crate::store::kubernetes::{ApiError, Cluster, Fault, SecretVersion, Verb};
+use crate::store::kubernetes::{ApiError, Cluster, Fault, SecretVersion, Skew, Verb};
 use crate::store::users_document::edit::Edited;
 
 /// Bytes of all entries together that a Secret may hold (`MaxSecretSize` of Kubernetes).
@@ -19,10 +19,8 @@ const MAX_SECRET: usize = 1 << 20;
 /// How often a request is made that the API server has no time for, and the longest wait before the next.
 const TRIES: u32 = 4;
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// Milliseconds by which a clock may be off before it is said; and by which it surely is off, as the API server's `Date`
-/// tells the time to half a second.
-const ALLOWED_SKEW: i64 = 30_000;
-const CERTAIN_SKEW: i64 = 1_500;
+/// Milliseconds by which a clock surely is off, as the API server's `Date` tells the time to half a second.
+const CERTAIN_SKEW_MS: i64 = 1_500;
 
 /// The Secrets of users and of keys in one namespace.
 pub(in crate::cli) struct Secrets {
@@ -85,34 +83,34 @@ impl Secrets {
     /// counts where sidecars are. May warn.
     pub(super) fn now(&self) -> Result<u64, Failure> {
         let skew = self.skew()?;
-        if skew.abs() < CERTAIN_SKEW {
+        if skew.ms().abs() < CERTAIN_SKEW_MS {
             return Ok(epoch());
         }
-        if skew.abs() > ALLOWED_SKEW {
-            output::warn(format_args!("{}: the API server's counts here; set this one right (NTP)", off(skew)));
+        if !skew.is_allowed() {
+            output::warn(format_args!("{skew}: the API server's counts here; set this one right (NTP)"));
         }
         // Rounded up: a logout must not leave out the last second.
-        Ok(u64::try_from(epoch_ms().saturating_sub(skew)).unwrap_or(0).div_ceil(1000))
+        Ok(u64::try_from(epoch_ms().saturating_sub(skew.ms())).unwrap_or(0).div_ceil(1000))
     }
 
-    /// The same for what is planned by the clock: one that is off by more than 30 s is an error.
+    /// The same for what is planned by the clock: one that is too far off is an error.
     pub(super) fn exact_now(&self) -> Result<u64, Failure> {
         let skew = self.skew()?;
-        if skew.abs() > ALLOWED_SKEW {
+        if !skew.is_allowed() {
             let mend = "keys are dated by it: set it right (NTP), and try again";
-            return Err(Failure::run_time(format_args!("keys: {}, and {mend}", off(skew))));
+            return Err(Failure::run_time(format_args!("keys: {skew}, and {mend}")));
         }
         Ok(epoch())
     }
 
-    fn skew(&self) -> Result<i64, Failure> {
-        if self.cluster().clock_skew_ms().is_none() {
+    fn skew(&self) -> Result<Skew, Failure> {
+        if self.cluster().clock_skew().is_none() {
             match self.part {
                 Part::Keys => self.read("keys", &self.names.keys)?,
                 Part::Users | Part::Both => self.read("users", self.names.users.first().map_or("", String::as_str))?,
             };
         }
-        Ok(self.cluster().clock_skew_ms().unwrap_or(0))
+        Ok(self.cluster().clock_skew().unwrap_or(Skew::new(0)))
     }
 
     fn read(&self, what: &str, name: &str) -> Result<SecretVersion, Failure> {
@@ -186,21 +184,5 @@ impl Secrets {
 
     fn cluster(&self) -> &Cluster {
         &self.reached.cluster
-    }
-}
-
-fn off(skew_ms: i64) -> String {
-    let (seconds, way) = (skew_ms.abs() / 1000, if skew_ms > 0 { "ahead of" } else { "behind" });
-    format!("this machine's clock is {seconds} s {way} the API server's")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_that_is_off_says_by_how_much_and_which_way() {
-        assert_eq!(off(95_400), "this machine's clock is 95 s ahead of the API server's");
-        assert_eq!(off(-31_000), "this machine's clock is 31 s behind the API server's");
     }
 }

@@ -18,7 +18,6 @@ pub enum Verb {
     List,
     Watch,
     Patch,
-    Create,
 }
 
 /// What is wrong, without the Secret that it was asked of.
@@ -30,7 +29,7 @@ pub enum Fault {
     Forbidden { user: Option<String> },
     /// The API server does not know who asks: a token or certificate that is over or was never good.
     Unauthorized,
-    /// The Secret is no longer what it was when it was read, or is there already.
+    /// The Secret is no longer what it was when it was read.
     Conflict,
     /// The version that a watch was to begin at is forgotten.
     Gone,
@@ -110,9 +109,6 @@ impl fmt::Display for ApiError {
         let Self { namespace, secret, verb, fault, server } = self;
         write!(f, "Secret {namespace}/{secret} ")?;
         match &**fault {
-            Fault::Missing if *verb == Verb::Create => {
-                write!(f, "cannot be made: there is no namespace {namespace}: `kubectl create namespace {namespace}`")
-            }
             Fault::Missing => {
                 write!(f, "is not there: `kubectl --namespace {namespace} create secret generic {secret}`")
             }
@@ -121,12 +117,10 @@ impl fmt::Display for ApiError {
                 if let Some(user) = user {
                     write!(f, " by {user}")?;
                 }
-                write!(f, ": allow `{verb}` on `secrets`")?;
-                // A Secret that is being made has no name that a Role could name.
-                if *verb != Verb::Create {
-                    write!(f, " with resourceNames [{secret}]")?;
-                }
-                write!(f, " in a Role of namespace {namespace}, and bind it")
+                write!(
+                    f,
+                    ": allow `{verb}` on `secrets` with resourceNames [{secret}] in a Role of namespace {namespace}, and bind it"
+                )
             }
             Fault::Unauthorized => write!(
                 f,
@@ -134,7 +128,6 @@ impl fmt::Display for ApiError {
                  account's token)",
                 verb.participle()
             ),
-            Fault::Conflict if *verb == Verb::Create => write!(f, "is there already: change it instead"),
             Fault::Conflict => write!(f, "has changed since it was read: try again"),
             Fault::Gone => write!(f, "cannot be watched from so old a version: it is read again"),
             Fault::Throttled { .. } => {
@@ -169,7 +162,6 @@ impl Verb {
             Self::List => "listed",
             Self::Watch => "watched",
             Self::Patch => "patched",
-            Self::Create => "made",
         }
     }
 }
@@ -181,7 +173,6 @@ impl fmt::Display for Verb {
             Self::List => "list",
             Self::Watch => "watch",
             Self::Patch => "patch",
-            Self::Create => "create",
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use crate::store::jitter;
 
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
@@ -28,18 +28,10 @@ impl Backoff {
 
     /// The next pause, not shorter than what the API server asked for.
     pub(super) fn next(&mut self, asked: Option<Duration>) -> Duration {
-        let pause = between(Duration::ZERO, self.limit);
+        let pause = jitter::up_to(self.limit);
         self.limit = (self.limit * 2).min(LONGEST);
         asked.map_or(pause, |asked| asked.min(LONGEST_ASKED) + pause)
     }
-}
-
-/// A time drawn evenly; the shortest where the system has no random bytes.
-pub(super) fn between(shortest: Duration, longest: Duration) -> Duration {
-    let mut bytes = [0; 8];
-    let _ = SystemRandom::new().fill(&mut bytes);
-    let span = longest.saturating_sub(shortest).as_millis() as u64 + 1;
-    shortest + Duration::from_millis(u64::from_le_bytes(bytes) % span)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use super::api_error::Fault;
 use super::stack;
+use crate::clock::epoch_ms;
 
 /// For a request and its whole answer; for a watch, until the answer begins.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -154,10 +155,6 @@ async fn build(identity: Identity) -> Result<(kube::Config, kube::Client), Conne
         Ok((config, client))
     });
     building.await.unwrap_or_else(|_| Err(ConnectError::new("the credentials' loading broke off: try again")))
-}
-
-fn epoch_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 /// The answer was made between sending and receiving, and its `Date` leaves out what is less than a second (RFC 9110,

@@ -175,17 +175,6 @@ pub(super) fn merge_patch(base: &SecretVersion, changes: &BTreeMap<String, Optio
     into_wiped_bytes(patch)
 }
 
-pub(super) fn manifest(name: &str, namespace: &str, kind: &str, data: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
-    let entries = data.iter().map(|(name, content)| (name.clone(), encoded(content)));
-    into_wiped_bytes(json!({
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": name, "namespace": namespace},
-        "type": kind,
-        "data": entries.collect::<serde_json::Map<_, _>>(),
-    }))
-}
-
 fn encoded(content: &[u8]) -> Value {
     Value::String(STANDARD.encode(content))
 }

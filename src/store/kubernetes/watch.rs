@@ -10,11 +10,12 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use zeroize::Zeroizing;
 
 use super::api_error::Status;
-use super::backoff::{Backoff, between};
+use super::backoff::Backoff;
 use super::connection::{MAX_ANSWER, next_chunk};
 use super::follow::{Known, Taken};
 use super::secret::Object;
 use super::{ApiError, Fault, SecretVersion, Verb};
+use crate::store::jitter;
 
 /// How long a watch is asked to last, drawn anew for each: thousands do not end together.
 const SHORTEST: Duration = Duration::from_secs(300);
@@ -104,7 +105,7 @@ async fn watch(known: &Known, resume: &mut Resume) -> Result<End, ApiError> {
         resume.after = Some(version);
         beginning = false;
     }
-    let lasts = between(SHORTEST, LONGEST).as_secs();
+    let lasts = jitter::between(SHORTEST, LONGEST).as_secs();
     let from = match &resume.after {
         Some(version) => format!("resourceVersion={version}"),
         None => "sendInitialEvents=true&resourceVersionMatch=NotOlderThan".to_owned(),
