@@ -1,0 +1,65 @@
+{{/* The application's pod with the sidecar in it. */}}
+
+{{- define "vestibule.podSpec" -}}
+serviceAccountName: {{ include "vestibule.serviceAccount" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+securityContext:
+  {{- toYaml .Values.podSecurityContext | nindent 2 }}
+{{- range $field := list "imagePullSecrets" "nodeSelector" "affinity" "tolerations" "priorityClassName" "runtimeClassName" "schedulerName" "hostAliases" "dnsPolicy" "dnsConfig" }}
+{{- with get $.Values $field }}
+{{ $field }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- with .Values.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- range . }}
+  {{- $own := dict "labelSelector" (dict "matchLabels" (include "vestibule.ownLabels" $ | fromYaml)) }}
+  - {{- merge (deepCopy .) $own | toYaml | nindent 4 }}
+  {{- end }}
+{{- end }}
+initContainers:
+  - {{- include "vestibule.sidecar" (dict "root" . "portName" .Values.application.portName) | nindent 4 }}
+  {{- with .Values.application.initContainers }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+containers:
+  - {{- include "vestibule.application" . | nindent 4 }}
+  {{- with .Values.application.extraContainers }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+volumes:
+  {{- include "vestibule.sidecarVolumes" . | nindent 2 }}
+  {{- with .Values.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
+{{- define "vestibule.application" -}}
+{{- with .Values.application -}}
+name: application
+image: {{ include "vestibule.image" (dict "image" .image "tag" "") | quote }}
+imagePullPolicy: {{ .image.pullPolicy }}
+ports:
+  # Without a name: that one is the sidecar's.
+  - containerPort: {{ .port }}
+    protocol: TCP
+{{- $lifecycle := deepCopy .lifecycle -}}
+{{- /* Older ones do not know this hook. */ -}}
+{{- if and .preStopSeconds (not $lifecycle.preStop) (semverCompare ">=1.30-0" $.Capabilities.KubeVersion.Version) -}}
+{{- $_ := set $lifecycle "preStop" (dict "sleep" (dict "seconds" .preStopSeconds)) -}}
+{{- end -}}
+{{- with $lifecycle }}
+lifecycle:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- range $field := list "command" "args" "env" "envFrom" "startupProbe" "readinessProbe" "livenessProbe" "resources" "securityContext" "volumeMounts" }}
+{{- with get $.Values.application $field }}
+{{ $field }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end -}}
+{{- end -}}
