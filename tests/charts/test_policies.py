@@ -15,6 +15,8 @@ HERE = Path(__file__).parent
 
 
 class Policies(unittest.TestCase):
+    maxDiff = None
+
     def test_checkov_finds_nothing(self):
         with tempfile.TemporaryDirectory() as folder:
             for name in ("all of a pod", "mounted", "around it"):
@@ -39,12 +41,15 @@ class Policies(unittest.TestCase):
         self.assertIn(done.returncode, (0, 1), done.stderr)
         report = json.loads(done.stdout)
         failed = report.get("results", {}).get("failed_checks", [])
+        failed = [one for one in failed if not (one["check_id"] in OF_SERVERS and "-test-" in one["resource"])]
         return {
             "passed": report["summary"]["passed"] if "summary" in report else 0,
             "failed": [f"{one['check_id']} {one['check_name']}: {one['resource']}" for one in failed],
         }
 
 
+# Probes and a NetworkPolicy: a test's pod listens on nothing and ends by itself.
+OF_SERVERS = {"CKV_K8S_8", "CKV_K8S_9", "CKV2_K8S_6"}
 PROBE = {"httpGet": {"path": "/healthz", "port": 8080}}
 OWN = {
     "readinessProbe": PROBE,

@@ -108,6 +108,7 @@ class Rendered(unittest.TestCase):
             own = {volume["name"] for volume in spec["volumes"] if volume["name"].startswith("vestibule-")}
             with self.subTest(values=name):
                 self.assertEqual((sidecar["name"], sidecar["restartPolicy"]), ("vestibule", "Always"))
+                self.assertFalse(spec["automountServiceAccountToken"])
                 self.assertLessEqual(own, {mount["name"] for mount in sidecar["volumeMounts"]})
                 for container in [*spec["containers"], *others]:
                     self.assertFalse(own & {mount["name"] for mount in container.get("volumeMounts", [])})
