@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -162,8 +163,11 @@ class Rendered(unittest.TestCase):
                     file.write_text(kept)
 
     def test_the_plain_manifests_are_current(self):
-        done = subprocess.run([ROOT / "deploy/render", "--check"], capture_output=True, text=True, timeout=120)
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        for helm, program in HELMS.items():
+            environment = os.environ | {"HELM": program}
+            command = [ROOT / "deploy/render", "--check"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+            self.assertEqual(done.returncode, 0, helm + done.stdout + done.stderr)
 
 
 if __name__ == "__main__":

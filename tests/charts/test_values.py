@@ -139,7 +139,7 @@ class Values(unittest.TestCase):
                 self.assertEqual(known, set(section), path)
             for key, value in section.items():
                 nested = properties[key].get("properties")
-                if isinstance(value, dict) and nested and path[:1] != ["config"]:
+                if isinstance(value, dict) and value and nested and path[:1] != ["config"]:
                     walk(value, nested, [*path, key])
 
         walk(values, schema["properties"], [])
