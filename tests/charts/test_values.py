@@ -36,6 +36,8 @@ WRONG = [
     ({"tls": {"source": "acme"}}, "source"),
     ({"tls": {"hosts": "api.example.org"}}, "hosts"),
     ({"image": {"digest": "sha256:abc"}}, "digest"),
+    # 1.10 would be 1.1.
+    ({"image": {"tag": 1.10}}, "tag"),
     ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
     ({"imagePullSecrets": "registry"}, "imagePullSecrets"),
     ({"config": {"listen": 10443}}, "listen"),
