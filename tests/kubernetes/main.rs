@@ -9,6 +9,7 @@ mod faults;
 mod front;
 mod idle;
 mod keys;
+mod managed;
 mod outage;
 mod pod;
 mod rights;
