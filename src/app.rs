@@ -3,6 +3,8 @@
 mod capacity;
 mod config_reload;
 mod follow;
+#[cfg(feature = "fleet")]
+pub(crate) mod lone_store;
 #[cfg(feature = "counting")]
 pub(crate) mod lone_worker;
 pub(crate) mod settings;

@@ -196,8 +196,8 @@ impl KeyFeed {
     fn jitter(&self, reason: Reason) -> Duration {
         match reason {
             Reason::FirstKey if self.origin.only_secret().is_none() => Duration::ZERO,
-            Reason::FirstKey => jitter::up_to(FIRST_JITTER),
-            Reason::RotationDue | Reason::Requested => jitter::up_to(JITTER),
+            Reason::FirstKey => jitter::turn(FIRST_JITTER),
+            Reason::RotationDue | Reason::Requested => jitter::turn(JITTER),
         }
     }
 

@@ -8,5 +8,4 @@ mod rotators;
 mod shared;
 mod traffic;
 
-pub(crate) use clocks::library;
 pub(crate) use shared::{Ran, command, run, skipped};

@@ -14,6 +14,7 @@ mod outage;
 mod pod;
 mod rights;
 mod sidecar;
+mod skew;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with tests/it, which uses the rest")]
 mod support;

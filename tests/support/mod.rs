@@ -6,6 +6,7 @@
 mod app;
 mod certificates;
 mod client;
+mod faketime;
 mod http2;
 mod metrics;
 mod process;
@@ -23,6 +24,7 @@ use tokio::time::{Instant, sleep};
 pub(crate) use app::{App, Listening, Seen, body, full};
 pub(crate) use certificates::{ClientCa, Pair, Purpose};
 pub(crate) use client::{Answer, Call, Client, Connection, get, post};
+pub(crate) use faketime::faketime;
 pub(crate) use http2::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS,
     WINDOW_UPDATE, fields, frame, request as request_fields,

@@ -1,4 +1,4 @@
-//! Clocks that are wrong and run fast, for the program alone: libfaketime. And a kubelet that is late.
+//! Clocks that are wrong and run fast, for the program alone. And a kubelet that is late.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -10,16 +10,6 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::support::Setup;
-
-/// Where Debian's package `libfaketime` puts it, by architecture.
-const LIBRARIES: &str = "/usr/lib";
-const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
-
-/// libfaketime, where it is installed.
-pub(crate) fn library() -> Option<PathBuf> {
-    let architectures = fs::read_dir(LIBRARIES).ok()?;
-    architectures.filter_map(Result::ok).map(|entry| entry.path().join(LIBRARY)).find(|path| path.exists())
-}
 
 /// A time that runs `rate` times as fast as the real one, and began with it.
 #[derive(Clone, Copy)]
@@ -43,16 +33,9 @@ impl Fast {
         Duration::from_secs_f64(seconds / self.rate)
     }
 
-    /// A process that starts at once gets this time, wrong by `error` seconds: what it asks for times of day. Its
-    /// timers run in real time: the standard library waits for absolute times of the monotonic clock by system calls
-    /// that libfaketime does not see.
+    /// A process that starts at once gets this time, wrong by `error` seconds.
     pub(super) fn of(self, setup: Setup, library: &Path, error: f64) -> Setup {
-        let off = self.now() - real() + error;
-        setup
-            .variable("LD_PRELOAD", &library.display().to_string())
-            .variable("FAKETIME", &format!("{off:+.3} x{}", self.rate))
-            .variable("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            .variable("NO_FAKE_STAT", "1")
+        setup.clock(library, self.now() - real() + error, self.rate)
     }
 }
 

@@ -11,11 +11,11 @@ use serde_json::json;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 
-use super::clocks::{Fast, Kubelet, library};
+use super::clocks::{Fast, Kubelet};
 use super::shared::{Versions, rotations_of, skipped, time, with_keys};
 use crate::alone;
 use crate::figures::{figure, long};
-use crate::support::{App, Client, Connection, Jwk, Setup, Vestibule, decode, get, password_of, post};
+use crate::support::{App, Client, Connection, Jwk, Setup, Vestibule, decode, faketime, get, password_of, post};
 
 /// In seconds of the fast time, as all spans here.
 const MAX_TTL: u64 = 300;
@@ -69,7 +69,7 @@ async fn no_valid_token_is_ever_refused() {
 
 async fn traffic(name: &str, replicas: [Replica; 3], spans: Spans, rate: f64, rotations: usize) {
     let Spans { propagation, rotate_every } = spans;
-    let Some(library) = library() else { return skipped("libfaketime (Debian's package `libfaketime`)") };
+    let Some(library) = faketime() else { return skipped("libfaketime (Debian's package `libfaketime`)") };
     let app = App::start().await;
     let fast = Fast::new(rate);
     let began = fast.now() as u64;
