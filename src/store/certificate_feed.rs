@@ -92,7 +92,7 @@ impl CertificateFeed {
         self.origin.start().await;
         self.read().await;
         if self.due().is_some_and(|change| self.is_urgent(&change)) {
-            tokio::time::sleep(jitter::up_to(URGENT_JITTER)).await;
+            tokio::time::sleep(jitter::turn(URGENT_JITTER)).await;
             // Another replica's may have come.
             self.read().await;
             if self.due().is_some_and(|change| self.is_urgent(&change)) {
@@ -110,7 +110,7 @@ impl CertificateFeed {
         loop {
             let due = self.due().map(|change| {
                 let urgent = self.is_urgent(&change);
-                Due { urgent, jitter: jitter::up_to(if urgent { URGENT_JITTER } else { JITTER }) }
+                Due { urgent, jitter: jitter::turn(if urgent { URGENT_JITTER } else { JITTER }) }
             });
             let turn = self.turns.draw(due);
             let look = Instant::now() + AT_LEAST;
