@@ -159,6 +159,10 @@ MATRIX = {
     },
 }
 
+# Both are files of the chart; without them, their switches are refused.
+if (CHART / "files/alerts.yaml").exists() and (CHART / "files/dashboard.json").exists():
+    MATRIX["alerts and dashboard"] = {"prometheusRule": {"enabled": True}, "dashboard": {"enabled": True}}
+
 
 @functools.lru_cache(maxsize=None)
 def _rendered(helm, values, kubernetes, flags):
