@@ -5,13 +5,19 @@ mod audit;
 #[allow(dead_code, unused_imports, reason = "what the tests of a store ask for, which are written one after the other")]
 mod cluster;
 mod commands;
+mod connections;
+mod damage;
 mod faults;
 mod front;
 mod idle;
 mod keys;
 mod outage;
 mod pod;
+mod release;
+mod reload;
 mod rights;
+mod rotation;
+mod shell;
 mod sidecar;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with tests/it, which uses the rest")]
