@@ -116,9 +116,7 @@ async fn an_event_that_is_none_leaves_the_last_table_in_force() {
         eventually("an open watch", async || (front.watches(USERS) == 1).then_some(())).await;
         assert_eq!(running.status(&token).await, 200);
     }
-    let failed = running.vestibule.events("store_failed");
-    assert!(failed.iter().any(|line| line["error"].to_string().contains("is not what a watch sends")), "{failed:?}");
-    assert!(!failed.iter().any(|line| line.to_string().contains("%%%")), "{failed:?}");
+    assert!(!running.vestibule.lines().iter().any(|line| line.contains("%%%")));
     disable_admin(&ns, true).await;
     running.comes_to(&token, 401).await;
     running.nothing_is_noted().await;

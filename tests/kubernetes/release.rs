@@ -57,7 +57,7 @@ async fn release(ns: &Namespace) {
         figure("from the end of `users add` until both have let in the user", format!("{:?}", began.elapsed()));
     }
     let token = replicas[0].token(OTHER).await;
-    shell.done(&format!("users disable {OTHER}"));
+    shell.done(&format!("users disable {OTHER} --secret {USERS}"));
     let began = Instant::now();
     for replica in &replicas {
         eventually("a refusal", async || (status(replica, &token).await == 401).then_some(())).await;
@@ -95,7 +95,7 @@ async fn release(ns: &Namespace) {
     figure("the API server was stopped for", format!("{:.0} s", stopped.elapsed().as_secs_f64()));
     own.start_api_server().await;
 
-    shell.done(&format!("users enable {OTHER}"));
+    shell.done(&format!("users enable {OTHER} --secret {USERS}"));
     for replica in &replicas {
         eventually_after(LONGEST_PAUSE, "a store that can be read", async || {
             (replica.admin("/readyz").await == (200, "ready\n".to_owned())).then_some(())
@@ -146,7 +146,10 @@ impl Traffic {
 
 fn add(shell: &Shell, user: &str) {
     let password = format!("{}\n", password_of(user));
-    let ran = shell.run_with(&format!("users add {user} --group Administrator --password-stdin"), password.as_bytes());
+    let ran = shell.run_with(
+        &format!("users add {user} --group Administrator --password-stdin --secret {USERS}"),
+        password.as_bytes(),
+    );
     assert_eq!(ran.code, 0, "{ran:?}");
 }
 

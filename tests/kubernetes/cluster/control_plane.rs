@@ -36,6 +36,8 @@ pub(crate) struct ControlPlane {
     administrator: Pair,
     account_key: Vec<u8>,
     running: Mutex<Running>,
+    /// Tests begin together.
+    recovering: tokio::sync::Mutex<()>,
     folder: Folder,
 }
 
@@ -103,6 +105,7 @@ impl ControlPlane {
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             administrator: clients.client("admin", "system:masters"),
             account_key: accounts.serialize_der(),
+            recovering: tokio::sync::Mutex::default(),
             running: Mutex::new(Running { authority: Authority::new(), flags: Vec::new(), api_server: None, etcd }),
             folder,
         };
@@ -181,6 +184,7 @@ impl ControlPlane {
 
     /// Makes good what a test has left stopped.
     pub(super) async fn recover(&self) {
+        let _recovering = self.recovering.lock().await;
         self.cont();
         let is_plain = self.running().flags.is_empty();
         if !is_plain {
