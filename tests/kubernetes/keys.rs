@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::cluster::{Front, KEYS, Reply, USERS, named, namespace};
 use crate::sidecar::{Running, ring, secrets, sidecar};
@@ -35,6 +36,9 @@ async fn replicas_that_begin_together_agree_on_one_key_and_rotate_it_once() {
         }
     };
     accepted(&token).await;
+    let reads =
+        || trail.as_ref().map_or(0, |trail| trail.requests().iter().filter(|entry| entry.verb == "get").count());
+    let reads_for_first = reads();
 
     // No token of any replica is refused by any other, before, while and after the successor comes.
     let rotated = eventually_after(Duration::from_secs(20), "a rotation", async || {
@@ -54,9 +58,11 @@ async fn replicas_that_begin_together_agree_on_one_key_and_rotate_it_once() {
     };
     let token = eventually("a token of the successor", async || signs(rotated[1].kid()).await).await;
     accepted(&token).await;
-    // They wait up to 10 s, each another time, and hear of the first one's rotation meanwhile.
+    // They wait up to 10 s, each another time, and hear of the first one's rotation meanwhile: few read before they write.
     let lost = rotations_of(&replicas, "conflict").await - lost_for_first;
     assert!(lost <= 2.0, "{lost} patches of a rotation in vain");
+    let reads = reads() - reads_for_first;
+    assert!(reads <= REPLICAS / 2, "{reads} reads for a rotation");
 
     if let Some(trail) = trail {
         let patches: Vec<_> = trail.requests().into_iter().filter(|entry| entry.verb == "patch").collect();
@@ -144,6 +150,16 @@ async fn a_kid_that_is_not_known_yet_makes_one_read_for_all() {
     assert_eq!((reads, asked.len()), (1, 1), "{asked:?}");
     assert!(answers.iter().all(|status| *status == 200), "{answers:?}");
     assert_eq!(running.status(&token).await, 200);
+
+    // A key that nobody has is looked for no more often.
+    let nobodys = Jwk::fresh("HS512", "nobodys").token(&claims("admin"));
+    let (before, began) = (front.asked().len(), Instant::now());
+    for _ in 0..30 {
+        assert_eq!(running.status(&nobodys).await, 401);
+    }
+    let reads = front.asked().len() - before;
+    let most = 1 + began.elapsed().as_secs() / 2;
+    assert!(reads as u64 <= most, "{reads} reads in {:?}", began.elapsed());
 }
 
 #[tokio::test]

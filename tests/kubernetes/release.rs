@@ -1,6 +1,6 @@
 //! What a release goes through, from an empty namespace to an outage, with the rights of deploy/rbac.yaml alone.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::sidecar::{LONGEST_PAUSE, ring, sidecar};
 use crate::support::figures::{figure, long};
 use crate::support::{
     App, Called, Commands as _, Spans, Vestibule, eventually, eventually_after, get, log_in_and_call, now, password_of,
-    publish, time,
+    publish, time, within,
 };
 
 const NONE: &[(&str, &str)] = &[];
@@ -80,12 +80,12 @@ async fn release(ns: &Namespace) {
     let stopped = Instant::now();
     let outage = Duration::from_secs(if long() { 60 } else { 8 });
     sleep(outage / 4).await;
-    traffic.pause();
+    traffic.pause().await;
     traffic.start(&replicas[..1]);
     assert_eq!(replicas.pop().expect("two").stop().await, Some(0));
     replicas.push(start().await);
     assert_eq!(status(&replicas[1], &token).await, 200, "a token from before");
-    traffic.pause();
+    traffic.pause().await;
     traffic.start(&replicas);
     sleep(outage.saturating_sub(stopped.elapsed())).await;
     for replica in &replicas {
@@ -108,7 +108,7 @@ async fn release(ns: &Namespace) {
         // What came due meanwhile.
         rotated(ns, 1).await;
     }
-    traffic.pause();
+    traffic.pause().await;
 
     let seen = traffic.seen.take();
     seen.nothing_was_refused("a release, its rotations, an outage and a restart meanwhile");
@@ -124,22 +124,25 @@ async fn release(ns: &Namespace) {
 #[derive(Default)]
 struct Traffic {
     seen: Rc<RefCell<Called>>,
-    clients: Vec<JoinHandle<()>>,
+    clients: Vec<(JoinHandle<()>, Rc<Cell<bool>>)>,
 }
 
 impl Traffic {
     fn start(&mut self, replicas: &[Vestibule]) {
         for number in 0..2 {
             let clients = replicas.iter().map(Vestibule::client).collect();
-            let client = log_in_and_call(number, clients, || now() as f64, Rc::clone(&self.seen));
-            self.clients.push(tokio::task::spawn_local(client));
+            let is_going = Rc::new(Cell::new(true));
+            let going = Rc::clone(&is_going);
+            let client = log_in_and_call(number, clients, || now() as f64, move || going.get(), Rc::clone(&self.seen));
+            self.clients.push((tokio::task::spawn_local(client), is_going));
         }
     }
 
-    fn pause(&mut self) {
-        for client in self.clients.drain(..) {
-            assert!(!client.is_finished(), "no connection was dropped");
-            client.abort();
+    /// Each ends what it has begun: a login that is broken off counts as a wrong password.
+    async fn pause(&mut self) {
+        for (client, is_going) in self.clients.drain(..) {
+            is_going.set(false);
+            within("a client's end", client).await.expect("no connection was dropped");
         }
     }
 }

@@ -48,7 +48,7 @@ async fn traffic(errors: [f64; 3], spans: Spans, rotations: usize) {
     let local = LocalSet::new();
     for number in 0..CLIENTS {
         let clients: Vec<_> = all.iter().map(Vestibule::client).collect();
-        local.spawn_local(log_in_and_call(number, clients, move || clock.now(), Rc::clone(&seen)));
+        local.spawn_local(log_in_and_call(number, clients, move || clock.now(), || true, Rc::clone(&seen)));
     }
     let slowest = errors.into_iter().fold(0.0, f64::max);
     let patience = Duration::from_secs((spans.rotate_every + spans.propagation + 60) * rotations as u64);

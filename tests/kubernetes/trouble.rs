@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use crate::cluster::{Faults, KEYS, Reply, USERS, User, Way, alone, namespace};
+use crate::cluster::{Asked, Faults, KEYS, Reply, USERS, User, Way, alone, namespace};
 use crate::sidecar::{LONGEST_PAUSE, Running, disable_admin, ring, secrets, sidecar};
 use crate::support::figures::{figure, long};
 use crate::support::{Jwk, eventually, eventually_after, password_of};
@@ -188,25 +188,56 @@ async fn a_watch_goes_on_whatever_ends_it() {
         })
         .await;
     };
+    let of_users = |asked: &Asked| asked.is_watch && asked.secret.as_deref() == Some(USERS);
+    let begins_anew = async || {
+        eventually("a watch from the beginning", async || {
+            let last = front.asked().into_iter().rfind(of_users).expect("a watch");
+            last.query.contains("sendInitialEvents=true").then_some(())
+        })
+        .await;
+    };
     change().await;
+    assert_eq!(front.end(USERS), 1);
+    eventually("a watch that goes on", async || {
+        let last = front.asked().into_iter().rfind(of_users).expect("a watch");
+        (!last.query.contains("sendInitialEvents") && front.watches(USERS) == 1).then_some(())
+    })
+    .await;
     assert_eq!(front.expire(USERS), 1);
+    begins_anew().await;
     change().await;
+    front.answer(1, Reply::status(410), move |asked| of_users(asked));
+    assert_eq!(front.end(USERS), 1);
+    begins_anew().await;
+    change().await;
+    assert_eq!(running.vestibule.events("store_failed").len(), 0, "that a version is forgotten is nothing wrong");
     assert_eq!(front.end(USERS), 1);
     change().await;
     front.go_away();
     change().await;
-    front.answer(2, Reply::status(500), |asked| asked.is_watch && asked.secret.as_deref() == Some(USERS));
+    front.answer(2, Reply::status(500), move |asked| of_users(asked));
     assert_eq!(front.end(USERS), 1);
     change().await;
-    front
-        .answer(1, Reply::status(429).retry_after(3), |asked| asked.is_watch && asked.secret.as_deref() == Some(USERS));
-    assert_eq!(front.end(USERS), 1);
-    let throttled = Instant::now();
-    change().await;
-    assert!(throttled.elapsed() >= Duration::from_secs(3), "{:?}", throttled.elapsed());
     assert_eq!(running.notes().await, "ready\n");
     let http2 = front.asked().iter().all(|asked| asked.is_http2);
     assert!(http2 && front.asked()[0].user_agent.starts_with("vestibule/"), "{:?}", front.asked()[0]);
+}
+
+#[tokio::test]
+async fn an_api_server_that_wants_to_be_left_alone_is() {
+    const WANTED: u32 = 6;
+    let Some(ns) = namespace().await else { return };
+    let (running, front) = Running::behind_front(&ns).await;
+    let of_users = |asked: &Asked| asked.is_watch && asked.secret.as_deref() == Some(USERS);
+    let before = front.asked().len();
+    front.answer(1, Reply::status(429).retry_after(WANTED), move |asked| of_users(asked));
+    assert_eq!(front.end(USERS), 1);
+    let tries =
+        || front.asked()[before..].iter().filter(|asked| of_users(asked)).map(|asked| asked.at).collect::<Vec<_>>();
+    let tries = eventually("another try", async || Some(tries()).filter(|tries| tries.len() == 2)).await;
+    // Without being asked it would be a second at most.
+    assert!(tries[1] - tries[0] >= Duration::from_secs(u64::from(WANTED)), "{:?}", tries[1] - tries[0]);
+    running.nothing_is_noted().await;
 }
 
 #[tokio::test]

@@ -132,17 +132,21 @@ fn no_token_outlives_its_key(versions: &[Vec<Jwk>], seen: &Called) {
     }
 }
 
-/// Logs in at one after another, calls all with the new token, and one of them with an older one, for good. `now`:
-/// seconds since the epoch.
+/// Logs in at one after another, calls all with the new token, and one of them with an older one, as long as `goes_on`
+/// says so. `now`: seconds since the epoch.
 pub(crate) async fn log_in_and_call(
     number: usize,
     clients: Vec<Client>,
     now: impl Fn() -> f64,
+    goes_on: impl Fn() -> bool,
     seen: Rc<RefCell<Called>>,
 ) {
     let mut connections: Vec<Option<Connection>> = clients.iter().map(|_| None).collect();
     let mut kept: Vec<(String, String, u64)> = Vec::new();
     for turn in number.. {
+        if !goes_on() {
+            return;
+        }
         let ttl = if turn % 2 == 0 { MAX_TTL } else { 120 };
         let login = json!({"userName": "admin", "pwd": password_of("admin"), "ttl": ttl});
         let at = turn % clients.len();

@@ -68,7 +68,7 @@ async fn traffic(name: &str, replicas: [Replica; 3], spans: Spans, rate: f64, ro
     let local = LocalSet::new();
     for number in 0..CLIENTS {
         let clients: Vec<_> = all.iter().map(Vestibule::client).collect();
-        local.spawn_local(log_in_and_call(number, clients, move || fast.now(), Rc::clone(&seen)));
+        local.spawn_local(log_in_and_call(number, clients, move || fast.now(), || true, Rc::clone(&seen)));
     }
     let deadline = Instant::now() + Duration::from_secs(60 * rotations as u64);
     local
