@@ -3,9 +3,12 @@
 mod capacity;
 mod config_reload;
 mod follow;
+#[cfg(feature = "fleet")]
+pub(crate) mod lone_store;
 #[cfg(feature = "counting")]
 pub(crate) mod lone_worker;
 pub(crate) mod settings;
+mod tls_managed;
 mod tls_reload;
 mod workers;
 
@@ -15,12 +18,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use rustls_pki_types::CertificateDer;
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::watch;
 
 pub(crate) use self::config_reload::ConfigSource;
+use self::tls_managed::ManagedTls;
 use self::tls_reload::{TlsFiles, follow_upstream_ca, read_upstream_ca};
 use self::workers::Workers;
 use crate::admin::{self, AdminState};
@@ -28,13 +33,13 @@ use crate::config::{Certificate, Config, Loaded, Store};
 use crate::exposure::Exposure;
 use crate::gate::{Access, Publisher};
 use crate::login::Desk;
-use crate::metrics::{Metrics, StoreName};
+use crate::metrics::{Metrics, ReloadTarget};
 use crate::proxy::{Deadlines, InFlight, Target};
 use crate::readiness::Readiness;
 use crate::server::Listener;
 use crate::shutdown::{Shutdown, Signals, Timing};
 use crate::store::kubernetes::Cluster;
-use crate::store::{KeyFeed, Origin, Report, UserFeed, tls_material};
+use crate::store::{CertificateFeed, KeyFeed, Origin, Report, UserFeed, tls_material};
 use crate::telemetry::{EventName, Level, Logger};
 
 /// How long the last log lines may take.
@@ -75,7 +80,7 @@ pub(crate) fn serve(
         .enable_all()
         .build()
         .map_err(|error| runtime_error("the runtime", &error))?;
-    let cluster = runtime.block_on(connect(&config.store))?;
+    let cluster = runtime.block_on(connect(&config))?;
     let bound = Bound::new(&config)?;
     let log = Logger::to_stderr(settings::log(&config.log)).map_err(|error| runtime_error("standard error", &error))?;
     log.catch_panics();
@@ -90,15 +95,15 @@ pub(crate) fn serve(
     code
 }
 
-/// As whom to ask an API server, where the store is at one. Nothing is asked yet.
-async fn connect(store: &Store) -> Result<Option<Cluster>, StartError> {
-    match store {
-        Store::Directory(_) => Ok(None),
-        Store::Kubernetes(store) => match Cluster::infer(store.namespace.as_deref()).await {
-            Ok(cluster) => Ok(Some(cluster)),
-            Err(error) => Err(StartError::Config(format!("store.kubernetes: {error}"))),
-        },
-    }
+/// As whom to ask an API server, where the store or the certificate is at one. Nothing is asked yet.
+async fn connect(config: &Config) -> Result<Option<Cluster>, StartError> {
+    let (setting, namespace) = match (&config.store, &config.tls.certificate) {
+        (Store::Kubernetes(store), _) => ("store.kubernetes", store.namespace.as_deref()),
+        (Store::Directory(_), Certificate::Managed { .. }) => ("tls.managed", None),
+        (Store::Directory(_), Certificate::Files { .. }) => return Ok(None),
+    };
+    let cluster = Cluster::infer(namespace).await;
+    cluster.map(Some).map_err(|error| StartError::Config(format!("{setting}: {error}")))
 }
 
 /// What a configuration names besides itself, read and found good. Nothing is bound yet.
@@ -106,31 +111,41 @@ struct Checked {
     target: Target,
     /// The file that the target is verified against, and what it held.
     upstream_ca: Option<(PathBuf, Vec<CertificateDer<'static>>)>,
-    tls: TlsFiles,
+    tls: TlsSource,
     access: Access,
     warnings: Vec<String>,
+}
+
+/// Where the server's certificate comes from.
+enum TlsSource {
+    Files(TlsFiles),
+    Managed(ManagedTls),
 }
 
 impl Checked {
     fn new(config: &Config) -> Result<Self, StartError> {
         let error = |error: String| StartError::Config(error);
-        let Certificate::Files { certificate, key } = &config.tls.certificate else {
-            let mend = "give `tls.certificate` and `tls.key` instead";
-            return Err(error(format!("tls.managed: not available yet; {mend}")));
-        };
         let mut warnings = Vec::new();
-        if tls_material::key_is_world_readable(key) {
-            warnings.push(format!("tls.key: {} can be read by everyone; `chmod 600` it", key.display()));
-        }
         let ca = match &config.upstream_ca {
             None => Vec::new(),
             Some(path) => read_upstream_ca(path).map_err(error)?,
         };
         let deadlines = Deadlines { connect: config.limits.upstream_connect, headers: config.limits.upstream_headers };
+        let tls = match &config.tls.certificate {
+            Certificate::Files { certificate, key } => {
+                if tls_material::key_is_world_readable(key) {
+                    warnings.push(format!("tls.key: {} can be read by everyone; `chmod 600` it", key.display()));
+                }
+                TlsFiles::load(certificate.clone(), key.clone(), &config.tls).map(TlsSource::Files)
+            }
+            Certificate::Managed { secret, hosts } => {
+                ManagedTls::load(secret, hosts, &config.tls).map(TlsSource::Managed)
+            }
+        };
         Ok(Self {
             target: Target::new(&config.upstream, ca.clone(), deadlines).map_err(error)?,
             upstream_ca: config.upstream_ca.clone().map(|file| (file, ca)),
-            tls: TlsFiles::load(certificate.clone(), key.clone(), &config.tls).map_err(error)?,
+            tls: tls.map_err(error)?,
             access: settings::access(&config.access, config.tokens.max_session).map_err(error)?,
             warnings,
         })
@@ -179,18 +194,26 @@ async fn run(
     let publisher = Publisher::new(checked.access);
 
     let reading = readiness.pending("store: reading users and keys");
-    let report = |store| Report::new(store, Arc::clone(&metrics), readiness.clone(), log.clone());
+    let report = |what| Report::new(what, Arc::clone(&metrics), readiness.clone(), log.clone());
     let (user_origin, key_origin) = origins(&config.store, cluster.as_ref());
-    let users = UserFeed::new(user_origin, publisher.clone(), report(StoreName::Users));
+    let users = UserFeed::new(user_origin, publisher.clone(), report(ReloadTarget::Users));
     let policy = settings::rotation(&config);
-    let (keys, reread) = KeyFeed::new(key_origin, policy, publisher.clone(), report(StoreName::Keys));
+    let (keys, reread) = KeyFeed::new(key_origin, policy, publisher.clone(), report(ReloadTarget::Keys));
 
     let hashing = config.authorize.hashing.clone();
     let throttle = settings::throttle(&config.throttle);
     let desk = Desk::start(throttle, hashing.threads, hashing.queue, publisher.subscribe())
         .map_err(|error| runtime_error("the hashing threads", &error))?;
 
-    let tls = checked.tls.publish(Arc::clone(&metrics), log.clone());
+    let (tls, certificate) = match checked.tls {
+        TlsSource::Files(files) => (files.publish(Arc::clone(&metrics), log.clone()), None),
+        TlsSource::Managed(managed) => {
+            let cluster = cluster.as_ref().expect("who has a certificate at an API server has connected to it");
+            let report = report(ReloadTarget::Certificate);
+            let (tls, feed) = managed.publish(cluster, report, Arc::clone(&metrics), log.clone());
+            (tls, Some(feed))
+        }
+    };
     if let Some((file, trusted)) = checked.upstream_ca {
         follow_upstream_ca(file, trusted, checked.target.clone(), Arc::clone(&metrics), log.clone());
     }
@@ -219,9 +242,13 @@ async fn run(
     tokio::spawn(admin::serve(admin, state, shutdown.phase(), log.clone()));
 
     // Together: an API server that does not answer costs its deadline once.
-    let (users, keys) = tokio::join!(users.start(), keys.start());
+    let certificate = OptionFuture::from(certificate.map(CertificateFeed::start));
+    let (users, keys, certificate) = tokio::join!(users.start(), keys.start(), certificate);
     tokio::spawn(users.ok_or_else(|| runtime_error("the users", &"the runtime is ending"))?.run());
     tokio::spawn(keys.run());
+    if let Some(certificate) = certificate {
+        tokio::spawn(certificate.run());
+    }
     drop(reading);
 
     let in_flight = InFlight::new(

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use crate::auth::rotation::Policy;
-use crate::config::{Loaded, Shutdown, Store};
+use crate::config::{Certificate, Loaded, Shutdown, Store};
 use crate::store::kubernetes::Cluster;
 
 pub(crate) use self::finding::{Finding, Severity};
@@ -53,19 +53,23 @@ pub(crate) fn findings(
             findings.extend(users::findings(&store.users, &config.access, now));
             findings.extend(keys::findings(&store.keys, policy, now));
         }
-        Store::Kubernetes(_) if reached.is_none() => findings.push(Finding::note(
+        Store::Kubernetes(_) => {}
+    }
+    let has_secrets =
+        matches!(config.store, Store::Kubernetes(_)) || matches!(config.tls.certificate, Certificate::Managed { .. });
+    if has_secrets && reached.is_none() {
+        findings.push(Finding::note(
             "cluster",
             "the Secrets were not looked at, as there is neither a kubeconfig nor a service account here",
-        )),
-        Store::Kubernetes(_) => {}
+        ));
     }
     findings.extend(mounts::findings(config, file));
     findings.extend(upstream::findings(config));
     match reached {
         Some(Reached { runtime, cluster }) => {
-            findings.extend(runtime.block_on(cluster::findings(config, cluster, policy, now)));
+            findings.extend(runtime.block_on(cluster::findings(config, cluster, policy, hosts, now)));
         }
-        None => findings.push(termination(&config.shutdown, matches!(config.store, Store::Kubernetes(_)))),
+        None => findings.push(termination(&config.shutdown, has_secrets)),
     }
     findings
 }

@@ -12,6 +12,9 @@ pub mod config;
 pub mod counting;
 mod dev;
 pub mod exposure;
+#[cfg(feature = "fleet")]
+#[doc(hidden)]
+pub mod fleet;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;

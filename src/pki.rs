@@ -1,7 +1,9 @@
 //! Certificates of our own making: a local authority, what it issues, and the facts in any of them.
 
-pub use self::facts::{CertificateFacts, inspect};
-pub use self::local_ca::{Issued, LocalCa};
+pub use self::facts::{CertificateFacts, inspect, is_issued_by};
+pub use self::local_ca::{Issued, LocalCa, check_hosts};
+
+pub mod managed;
 
 mod facts;
 mod local_ca;

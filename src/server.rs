@@ -24,7 +24,7 @@ pub(crate) use limits::ConnectionLimits;
 pub(crate) use linger::Linger;
 pub(crate) use listener::{Accept, Listener, accept};
 pub(crate) use roster::Roster;
-pub(crate) use tls::{TlsOptions, server_config};
+pub(crate) use tls::{TlsOptions, server_config, without_certificate};
 pub(crate) use turn::Turn;
 
 #[cfg(test)]

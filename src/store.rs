@@ -10,15 +10,19 @@ pub mod tls_material;
 pub mod users_document;
 pub mod versioned_file;
 
+pub(crate) mod certificate_document;
 pub(crate) mod jitter;
 
+mod certificate_feed;
 mod key_feed;
 mod key_origin;
 mod origin;
 mod report;
 mod reread;
+mod turns;
 mod user_feed;
 
+pub(crate) use certificate_feed::CertificateFeed;
 pub(crate) use key_feed::KeyFeed;
 pub(crate) use origin::Origin;
 pub(crate) use report::Report;

@@ -118,7 +118,12 @@ fn upstream_ca(file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
     tls_material::ca_bundle(file, pem).map_err(|error| format!("upstreamCa: {error}"))
 }
 
-fn ca_bytes(setting: &str, file: &Path) -> Result<Vec<u8>, String> {
+/// The authorities whose clients are trusted.
+pub(super) fn client_ca(file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    tls_material::ca_bundle(file, pem).map_err(|error| format!("tls.clientCa: {error}"))
+}
+
+pub(super) fn ca_bytes(setting: &str, file: &Path) -> Result<Vec<u8>, String> {
     read_file(file, MAX_BYTES).map_err(|error| format!("{setting}: {error}"))
 }
 
@@ -141,10 +146,7 @@ impl Paths {
         let pair = tls_material::pair((&self.certificate, certificate), (&self.key, key)).map_err(tls)?;
         let (client_ca, client_auth) = match &self.tls.clients {
             None => (Vec::new(), ClientAuth::Required),
-            Some(clients) => {
-                let ca = tls_material::ca_bundle(&clients.ca, client_ca);
-                (ca.map_err(|error| format!("tls.clientCa: {error}"))?, clients.auth)
-            }
+            Some(clients) => (self::client_ca(&clients.ca, client_ca)?, clients.auth),
         };
         let certificates = [pair.cert_chain.clone(), client_ca.clone()];
         let facts = pair.cert_chain.first().and_then(|leaf| CertificateFacts::of(leaf.clone()).ok());

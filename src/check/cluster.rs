@@ -19,7 +19,13 @@ const NOTICEABLE_SKEW_MS: i64 = 5_000;
 pub(super) const MOST: usize = 500;
 
 /// Asks the API server, for half a minute at most where it does not answer. What may not be looked at is a note.
-pub(super) async fn findings(config: &Config, cluster: &Cluster, policy: &Policy, now: u64) -> Vec<Finding> {
+pub(super) async fn findings(
+    config: &Config,
+    cluster: &Cluster,
+    policy: &Policy,
+    hosts: &[String],
+    now: u64,
+) -> Vec<Finding> {
     let names = Names::of(config);
     let asker = rights::asker(cluster).await;
     let mut findings = match &asker {
@@ -34,17 +40,21 @@ pub(super) async fn findings(config: &Config, cluster: &Cluster, policy: &Policy
     };
     let asker = asker.ok();
     findings.extend(cluster.clock_skew().map(clock));
-    let may_patch = match (&asker, names.all().next()) {
+    let read_only = match (&asker, names.all().next()) {
         (Some(asker), Some(_)) => {
-            let (found, may_patch) = rights::findings(cluster, &names, asker).await;
+            let (found, read_only) = rights::findings(cluster, &names, asker).await;
             findings.extend(found);
-            may_patch
+            read_only
         }
-        _ => true,
+        _ => Vec::new(),
     };
     if let Store::Kubernetes(store) = &config.store {
         findings.extend(secrets::users(cluster, &store.users, &config.access, now).await);
+        let may_patch = !read_only.contains(&store.keys);
         findings.extend(secrets::keys(cluster, &store.keys, may_patch, policy, now).await);
+    }
+    if let Certificate::Managed { secret, hosts: own } = &config.tls.certificate {
+        findings.extend(secrets::certificate(cluster, secret, own, hosts, now).await);
     }
     let account = asker.as_ref().and_then(|asker| asker.account.as_ref()).map(|account| account.name.as_str());
     let pods = pods::find(cluster, account).await;

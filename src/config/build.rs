@@ -85,14 +85,21 @@ impl Config {
                 "verifies nothing unless `upstream` is https://: leave it out, or change `upstream`",
             ));
         }
+        let (workers, tls, store) = (values.take("workers")?, tls(values)?, store(values)?);
+        if let (Certificate::Managed { secret, .. }, Store::Kubernetes(store)) = (&tls.certificate, &store)
+            && (store.users.contains(secret) || store.keys == *secret)
+        {
+            let reason = "names a Secret that holds users or keys: give the certificate one of its own";
+            return Err(values.refuse("tls.managed.secret", reason));
+        }
         Ok(Self {
             listen,
             admin,
             upstream,
             upstream_ca,
-            workers: values.take("workers")?,
-            tls: tls(values)?,
-            store: store(values)?,
+            workers,
+            tls,
+            store,
             tokens: tokens(values)?,
             keys: keys(values)?,
             authorize: authorize(values)?,

@@ -1,11 +1,14 @@
 //! What a certificate says of itself: its names and the time in which it is good.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
-use rustls::client::verify_server_name;
+use rustls::RootCertStore;
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::aws_lc_rs;
 use rustls::server::ParsedCertificate;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
@@ -53,12 +56,34 @@ impl CertificateFacts {
         })
     }
 
+    pub(super) fn der(&self) -> &CertificateDer<'static> {
+        &self.der
+    }
+
     pub fn is_expired(&self, now: u64) -> bool {
         now > self.not_after
     }
 
     pub fn is_not_yet_valid(&self, now: u64) -> bool {
         now < self.not_before
+    }
+
+    /// When it is to be renewed: at two thirds of its life, and up to a thirtieth of it later. That much is drawn from
+    /// the certificate itself: whoever looks at it gets the same time, and certificates that were made together get others.
+    pub fn renew_at(&self) -> u64 {
+        let life = self.not_after.saturating_sub(self.not_before);
+        // The end of the signature, which is as good as random.
+        let drawn = self.der.last_chunk().map_or(0, |bytes| u16::from_be_bytes(*bytes));
+        let spread = (life / 30).saturating_mul(drawn.into()) >> 16;
+        self.not_before.saturating_add(life - life.div_ceil(3)).saturating_add(spread)
+    }
+
+    /// Whether it says that it is for this host, word for word: also for a name such as `*.example.org`.
+    pub fn names(&self, host: &str) -> bool {
+        match host.parse::<IpAddr>() {
+            Ok(address) => self.ip_addresses.contains(&address),
+            Err(_) => self.dns_names.iter().any(|name| name.eq_ignore_ascii_case(host)),
+        }
     }
 
     /// Whether a client that asks for `host`, a DNS name or an IP address, would accept the names
@@ -69,6 +94,22 @@ impl CertificateFacts {
                 .is_ok_and(|certificate| verify_server_name(&certificate, &name).is_ok())
         })
     }
+}
+
+/// Whether a server's chain, leaf first, leads to this authority. Its times are judged elsewhere.
+pub fn is_issued_by(chain: &[CertificateDer<'static>], authority: &CertificateDer<'static>) -> bool {
+    let mut roots = RootCertStore::empty();
+    if roots.add(authority.clone()).is_err() {
+        return false;
+    }
+    let Some((leaf, intermediates)) = chain.split_first() else { return false };
+    let Ok(facts) = CertificateFacts::of(leaf.clone()) else { return false };
+    // At a time when it was good.
+    let then = UnixTime::since_unix_epoch(Duration::from_secs(facts.not_before));
+    let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+    ParsedCertificate::try_from(leaf).is_ok_and(|leaf| {
+        verify_server_cert_signed_by_trust_anchor(&leaf, &roots, intermediates, then, algorithms.all).is_ok()
+    })
 }
 
 fn ip_address(octets: &[u8]) -> Option<IpAddr> {

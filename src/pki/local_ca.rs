@@ -3,14 +3,17 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType,
 };
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, DnsName};
+use rustls_pki_types::{CertificateDer, DnsName, PrivateKeyDer};
 use time::OffsetDateTime;
 use x509_parser::parse_x509_certificate;
+use zeroize::Zeroizing;
 
 use crate::pki::{CertificateFacts, PkiError};
 
@@ -26,6 +29,13 @@ const MAX_LEAF_DAYS: u64 = 397;
 
 /// The upper bound of a subject's common name (RFC 5280, appendix A.1).
 const MAX_COMMON_NAME: usize = 64;
+
+/// What an authority is called, before a part of its key's identifier.
+const ORGANIZATION: &str = "Vestibule";
+const NAME: &str = "Vestibule local CA ";
+
+/// Of base64 in PEM (RFC 7468, section 2).
+const COLUMNS: usize = 64;
 
 /// An authority of ECDSA P-256 that signs server certificates and no further authorities.
 pub struct LocalCa {
@@ -60,7 +70,13 @@ impl LocalCa {
     /// One that [`LocalCa::create`] made earlier; any other is refused. Expiry is not judged here.
     pub fn load(cert_pem: &str, key_pem: &str) -> Result<Self, PkiError> {
         let der = CertificateDer::from_pem_slice(cert_pem.as_bytes()).map_err(|_| PkiError::NotACertificate)?;
-        let key = KeyPair::from_pem_and_sign_algo(key_pem, &PKCS_ECDSA_P256_SHA256).map_err(|_| PkiError::NotAKey)?;
+        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|_| PkiError::NotAKey)?;
+        Ok(Self { cert_pem: cert_pem.to_owned(), ..Self::of(der, &key)? })
+    }
+
+    /// The same in DER.
+    pub(super) fn of(der: CertificateDer<'static>, key: &PrivateKeyDer<'_>) -> Result<Self, PkiError> {
+        let key = KeyPair::from_der_and_sign_algo(key, &PKCS_ECDSA_P256_SHA256).map_err(|_| PkiError::NotAKey)?;
         let (_, parsed) = parse_x509_certificate(&der).map_err(|_| PkiError::NotACertificate)?;
         if parsed.public_key().raw != key.subject_public_key_info() {
             return Err(PkiError::KeyMismatch);
@@ -72,7 +88,8 @@ impl LocalCa {
         if !parsed.is_ca() || parsed.subject().as_raw() != ours.subject().as_raw() {
             return Err(PkiError::NotOurs);
         }
-        Ok(Self { cert_pem: cert_pem.to_owned(), facts: CertificateFacts::of(der)?, issuer: Issuer::new(params, key) })
+        let cert_pem = pem("CERTIFICATE", &der).to_string();
+        Ok(Self { cert_pem, facts: CertificateFacts::of(der)?, issuer: Issuer::new(params, key) })
     }
 
     /// The authority's certificate as PEM: what clients are given to trust.
@@ -83,6 +100,11 @@ impl LocalCa {
     /// The authority's private key as PKCS #8 PEM, to be stored.
     pub fn key_pem(&self) -> String {
         self.issuer.key().serialize_pem()
+    }
+
+    /// What its certificate says.
+    pub(super) fn facts(&self) -> &CertificateFacts {
+        &self.facts
     }
 
     /// When the authority ends, in seconds since the epoch.
@@ -137,19 +159,54 @@ impl fmt::Debug for Issued {
     }
 }
 
+/// Whether a certificate is, by its name, an authority that [`LocalCa::create`] made.
+pub(super) fn is_ours(der: &CertificateDer<'_>) -> bool {
+    parse_x509_certificate(der).is_ok_and(|(_, parsed)| {
+        let subject = parsed.subject();
+        let organization = subject.iter_organization().next().and_then(|name| name.as_str().ok());
+        let name = subject.iter_common_name().next().and_then(|name| name.as_str().ok());
+        parsed.is_ca() && organization == Some(ORGANIZATION) && name.is_some_and(|name| name.starts_with(NAME))
+    })
+}
+
+/// One section of PEM (RFC 7468).
+pub(super) fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
+    let text = Zeroizing::new(STANDARD.encode(der));
+    // Lines, their ends, and twice the label with what stands around it.
+    let mut pem = Zeroizing::new(String::with_capacity(text.len() + text.len() / COLUMNS + 2 * label.len() + 40));
+    pem.push_str(&format!("-----BEGIN {label}-----\n"));
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, next) = rest.split_at(rest.len().min(COLUMNS));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = next;
+    }
+    pem.push_str(&format!("-----END {label}-----\n"));
+    pem
+}
+
 /// All that an authority's certificate says, except for its times, follows from its key.
 fn ca_params(key: &KeyPair) -> CertificateParams {
     let mut params = CertificateParams::default();
     let id = params.key_identifier(key);
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::OrganizationName, "Vestibule");
+    params.distinguished_name.push(DnType::OrganizationName, ORGANIZATION);
     // Two authorities of one name confuse trust stores that hold both.
-    let name = format!("Vestibule local CA {:02x}{:02x}{:02x}{:02x}", id[0], id[1], id[2], id[3]);
+    let name = format!("{NAME}{:02x}{:02x}{:02x}{:02x}", id[0], id[1], id[2], id[3]);
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.use_authority_key_identifier_extension = true;
     params
+}
+
+/// Whether certificates can be made for all of them.
+///
+/// # Errors
+/// The first that is neither a DNS name nor an IP address.
+pub fn check_hosts(hosts: &[String]) -> Result<(), PkiError> {
+    hosts.iter().try_for_each(|host| subject_name(host).map(drop))
 }
 
 fn subject_name(host: &str) -> Result<SanType, PkiError> {

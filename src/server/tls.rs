@@ -3,8 +3,14 @@
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
-use rustls::server::{NoClientAuth, NoServerSessionStorage, ServerSessionMemoryCache, WebPkiClientVerifier};
-use rustls::{CertificateError, Error as TlsError, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::server::{
+    ClientHello, NoClientAuth, NoServerSessionStorage, ResolvesServerCert, ServerSessionMemoryCache, WantsServerCert,
+    WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    CertificateError, ConfigBuilder, Error as TlsError, RootCertStore, ServerConfig, SupportedProtocolVersion,
+};
 use rustls_pki_types::CertificateDer;
 
 use crate::config::{ClientAuth, MinVersion};
@@ -13,6 +19,16 @@ use crate::store::tls_material::Pair;
 
 /// Sessions that can be resumed by id (TLS 1.2); TLS 1.3 and most of TLS 1.2 use tickets, which take no memory here.
 const SESSIONS: usize = 256;
+
+/// For as long as there is no certificate: each handshake ends with an alert.
+#[derive(Debug)]
+struct NoCertificate;
+
+impl ResolvesServerCert for NoCertificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+}
 
 /// What is configured about TLS besides the certificate.
 #[derive(Debug, Clone)]
@@ -48,6 +64,18 @@ pub(super) fn certificate_fault(error: &TlsError) -> Option<CertificateFault> {
 ///
 /// One line, where the key does not fit the certificate, or the client CA is unusable.
 pub(crate) fn server_config(pair: &Pair, options: &TlsOptions) -> Result<Arc<ServerConfig>, String> {
+    let config = begun(options)?
+        .with_single_cert(pair.cert_chain.clone(), pair.key.clone_key())
+        .map_err(|error| format!("tls.key does not fit tls.certificate: {error}; give the key that belongs to it"))?;
+    finished(config, options)
+}
+
+/// The same for as long as there is no certificate.
+pub(crate) fn without_certificate(options: &TlsOptions) -> Result<Arc<ServerConfig>, String> {
+    finished(begun(options)?.with_cert_resolver(Arc::new(NoCertificate)), options)
+}
+
+fn begun(options: &TlsOptions) -> Result<ConfigBuilder<ServerConfig, WantsServerCert>, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let versions: &[&SupportedProtocolVersion] = match options.min_version {
         MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
@@ -67,12 +95,11 @@ pub(crate) fn server_config(pair: &Pair, options: &TlsOptions) -> Result<Arc<Ser
         };
         builder.build().map_err(|error| format!("tls.clientCa: {error}"))?
     };
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)
-        .map_err(|error| format!("tls.minVersion: {error}"))?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(pair.cert_chain.clone(), pair.key.clone_key())
-        .map_err(|error| format!("tls.key does not fit tls.certificate: {error}; give the key that belongs to it"))?;
+    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions);
+    Ok(builder.map_err(|error| format!("tls.minVersion: {error}"))?.with_client_cert_verifier(verifier))
+}
+
+fn finished(mut config: ServerConfig, options: &TlsOptions) -> Result<Arc<ServerConfig>, String> {
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     if options.client_ca.is_empty() {
         config.session_storage = ServerSessionMemoryCache::new(SESSIONS);

@@ -13,6 +13,7 @@ use super::keys_document::{self, Parsed};
 use super::origin::Origin;
 use super::report::Report;
 use super::reread::{Asked, Reread};
+use super::turns::{Due, Turns};
 use crate::auth::keys::{Key, KeyRing};
 use crate::auth::rotation::{Change, Plan, Policy, Reason, plan};
 use crate::clock::epoch;
@@ -28,10 +29,6 @@ const JITTER: Duration = Duration::from_secs(10);
 const FIRST_JITTER: Duration = Duration::from_millis(500);
 /// For the first key, at the start.
 const START: Duration = Duration::from_secs(5);
-/// After the first write that failed; the next pauses are twice as long.
-const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause before a first key is tried again: until there is one, nobody gets in.
-const LONGEST_FOR_FIRST: Duration = Duration::from_secs(10);
 
 /// Keeps the ring up to date, and keeps it going.
 pub(crate) struct KeyFeed {
@@ -50,8 +47,7 @@ pub(crate) struct KeyFeed {
     known: bool,
     /// Before, nothing is a reload: not the first key either.
     started: bool,
-    /// After a write that failed, before the next.
-    pause: Duration,
+    turns: Turns,
     asked: Asked,
 }
 
@@ -79,7 +75,7 @@ impl KeyFeed {
             good: false,
             known: false,
             started: false,
-            pause: Duration::ZERO,
+            turns: Turns::new(AT_LEAST),
             asked,
         };
         (feed, reread)
@@ -106,22 +102,13 @@ impl KeyFeed {
 
     /// Follows the store and the policy for good.
     pub(crate) async fn run(mut self) {
-        // When this replica's turn to write has come. Whoever is first writes; the others find nothing left to do.
-        let mut turn: Option<Instant> = None;
         // The one read that requests have asked for.
         let mut rereading = JoinSet::new();
         loop {
-            turn = self.due().map(|change| {
-                let is_first = change.reason == Reason::FirstKey;
-                let pause = if is_first { self.pause.min(LONGEST_FOR_FIRST) } else { self.pause };
-                let drawn = Instant::now() + pause + self.jitter(change.reason);
-                match turn {
-                    // Looks at the ring in between do not put it off.
-                    Some(turn) if is_first => turn.min(drawn),
-                    Some(turn) => turn,
-                    None => drawn,
-                }
-            });
+            let due = self
+                .due()
+                .map(|change| Due { urgent: change.reason == Reason::FirstKey, jitter: self.jitter(change.reason) });
+            let turn = self.turns.draw(due);
             let look = Instant::now() + self.until_next_look();
             let wake = tokio::select! {
                 () = self.origin.changed() => Wake::Look,
@@ -136,9 +123,8 @@ impl KeyFeed {
                 }
                 continue;
             }
-            if turn.is_some_and(|turn| turn <= Instant::now()) {
+            if self.turns.take() {
                 self.write().await;
-                turn = None;
             } else {
                 self.read().await;
             }
@@ -210,8 +196,8 @@ impl KeyFeed {
     fn jitter(&self, reason: Reason) -> Duration {
         match reason {
             Reason::FirstKey if self.origin.only_secret().is_none() => Duration::ZERO,
-            Reason::FirstKey => jitter::up_to(FIRST_JITTER),
-            Reason::RotationDue | Reason::Requested => jitter::up_to(JITTER),
+            Reason::FirstKey => jitter::turn(FIRST_JITTER),
+            Reason::RotationDue | Reason::Requested => jitter::turn(JITTER),
         }
     }
 
@@ -226,9 +212,9 @@ impl KeyFeed {
             *made = Some((keys_document::serialise(&next), next));
         };
         let Some((Some((document, next)), _)) = self.report.blocking(None, make).await else {
-            return self.pause_longer();
+            return self.turns.failed();
         };
-        let written = match (refreshed, self.origin.clock_problem()) {
+        let written = match (refreshed, self.origin.clock_problem("key")) {
             (Err(error), _) => Err(Unwritten::from(&error)),
             (_, Some(error)) => {
                 Err(Unwritten { result: RotationResult::Error, reason: StoreErrorReason::Unavailable, error })
@@ -237,8 +223,8 @@ impl KeyFeed {
         };
         let result = written.as_ref().map_or_else(|unwritten| unwritten.result, |()| RotationResult::Ok);
         match result {
-            RotationResult::Error => self.pause_longer(),
-            RotationResult::Ok | RotationResult::Conflict => self.pause = Duration::ZERO,
+            RotationResult::Error => self.turns.failed(),
+            RotationResult::Ok | RotationResult::Conflict => self.turns.succeeded(),
         }
         self.report.metrics.key_rotation(result);
         if let Err(unwritten) = &written {
@@ -259,10 +245,6 @@ impl KeyFeed {
             .field("error", written.err().map(|unwritten| unwritten.error))
             .emit();
         self.read().await;
-    }
-
-    fn pause_longer(&mut self) {
-        self.pause = (self.pause * 2).clamp(SHORTEST_PAUSE, AT_LEAST);
     }
 
     /// A key that is gone before its end was revoked, and its tokens with it.
@@ -296,7 +278,7 @@ impl KeyFeed {
         metrics.set_signing_keys(KeyState::Retiring, states.retiring);
         metrics.set_signing_key_activated(self.ring.signer_since(now, ttl));
         let no_signer = self.ring.signer(now, ttl).is_none();
-        let problem = no_signer.then(|| match self.origin.clock_problem() {
+        let problem = no_signer.then(|| match self.origin.clock_problem("key") {
             None => format!("no key in {} can sign", self.origin.keys_place()),
             Some(clock) => format!("no key in {} can sign; {clock}", self.origin.keys_place()),
         });

@@ -92,10 +92,10 @@ impl Origin {
         }
     }
 
-    /// What keeps this process from planning: a clock that is not the API server's.
-    pub(super) fn clock_problem(&self) -> Option<String> {
+    /// What keeps this process from making a `thing`: a clock that is not the API server's.
+    pub(super) fn clock_problem(&self, thing: &str) -> Option<String> {
         let skew = self.only_secret()?.cluster().clock_skew()?;
-        (!skew.is_allowed()).then(|| format!("{skew}, so that no key is made: set it right"))
+        (!skew.is_allowed()).then(|| format!("{skew}, so that no {thing} is made: set it right"))
     }
 
     /// Writes the document where the store still holds this version.

@@ -1,4 +1,4 @@
-//! What a store's health looks like from outside: metrics, readiness and audit events, one way for users and keys.
+//! What a store's health looks like from outside: metrics, readiness and audit events, one way for all.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,15 +6,15 @@ use std::time::Instant;
 
 use super::origin::Problem;
 use crate::clock::epoch;
-use crate::metrics::{Metrics, ReloadResult, ReloadTarget, StoreErrorReason, StoreName};
+use crate::metrics::{ClosedSet, Metrics, ReloadResult, ReloadTarget, StoreErrorReason, StoreName};
 use crate::readiness::{Note, Readiness};
 use crate::store::read_error::Reason;
 use crate::telemetry::{EventName, Level, Logger};
 
-/// Tells of one store's reads. Says an error once for each version, not at every try.
+/// Tells of the reads of one kind of thing. Says an error once for each version, not at every try.
 #[derive(Clone)]
 pub(crate) struct Report {
-    store: StoreName,
+    what: ReloadTarget,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) readiness: Readiness,
     pub(crate) log: Logger,
@@ -31,8 +31,8 @@ struct State {
 }
 
 impl Report {
-    pub(crate) fn new(store: StoreName, metrics: Arc<Metrics>, readiness: Readiness, log: Logger) -> Self {
-        Self { store, metrics, readiness, log, state: Arc::default() }
+    pub(crate) fn new(what: ReloadTarget, metrics: Arc<Metrics>, readiness: Readiness, log: Logger) -> Self {
+        Self { what, metrics, readiness, log, state: Arc::default() }
     }
 
     /// Something that was read is in force; `true`: for the first time.
@@ -55,13 +55,14 @@ impl Report {
     fn read(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.read = Some(Instant::now());
-        self.metrics.store_synced(self.store, epoch());
+        if let Some(store) = self.store() {
+            self.metrics.store_synced(store, epoch());
+        }
         self.readiness.note(self.subject(), None);
         if state.failing.take().is_some() {
-            let store = self.store;
             self.log
                 .event(Level::Info, EventName::StoreRecovered, "the store can be read again")
-                .field("store", store)
+                .field("store", self.what)
                 .emit();
         }
     }
@@ -69,16 +70,17 @@ impl Report {
     /// A new version is in force; the first one is no reload.
     pub(super) fn changed(&self, first: bool, warnings: &[String]) {
         if !first {
-            self.metrics.reload(self.target(), ReloadResult::Ok);
+            self.metrics.reload(self.what, ReloadResult::Ok);
             self.log
                 .event(Level::Info, EventName::Reload, "a new version is in force")
-                .field("what", self.target())
+                .field("what", self.what)
                 .field("outcome", ReloadResult::Ok)
                 .emit();
         }
         for warning in warnings {
-            let event = if self.store == StoreName::Users { EventName::UserUnusable } else { EventName::ConfigWarning };
-            self.log.event(Level::Warn, event, warning).field("store", self.store).emit();
+            let event =
+                if self.what == ReloadTarget::Users { EventName::UserUnusable } else { EventName::ConfigWarning };
+            self.log.event(Level::Warn, event, warning).field("store", self.what).emit();
         }
     }
 
@@ -108,11 +110,13 @@ impl Report {
     }
 
     fn failed(&self, reason: StoreErrorReason, error: String, new_version: bool) {
-        self.metrics.store_error(self.store, reason);
+        if let Some(store) = self.store() {
+            self.metrics.store_error(store, reason);
+        }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let news = new_version || state.failing.as_ref() != Some(&error);
         if news && reason == StoreErrorReason::Invalid {
-            self.metrics.reload(self.target(), ReloadResult::Error);
+            self.metrics.reload(self.what, ReloadResult::Error);
         }
         let problem = error.strip_prefix(self.subject()).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&error);
         if state.loaded {
@@ -128,7 +132,7 @@ impl Report {
             };
             self.log
                 .event(Level::Error, EventName::StoreFailed, message)
-                .field("store", self.store)
+                .field("store", self.what)
                 .field("reason", reason)
                 .field("error", error.as_str())
                 .emit();
@@ -137,16 +141,15 @@ impl Report {
     }
 
     fn subject(&self) -> &'static str {
-        match self.store {
-            StoreName::Users => "users",
-            StoreName::Keys => "keys",
-        }
+        self.what.as_str()
     }
 
-    fn target(&self) -> ReloadTarget {
-        match self.store {
-            StoreName::Users => ReloadTarget::Users,
-            StoreName::Keys => ReloadTarget::Keys,
+    /// As the metrics of stores name it; a certificate has its own metric.
+    fn store(&self) -> Option<StoreName> {
+        match self.what {
+            ReloadTarget::Users => Some(StoreName::Users),
+            ReloadTarget::Keys => Some(StoreName::Keys),
+            ReloadTarget::Certificate | ReloadTarget::Config => None,
         }
     }
 }
@@ -167,7 +170,7 @@ mod tests {
     use super::*;
 
     fn report() -> Report {
-        Report::new(StoreName::Users, Arc::new(Metrics::new()), Readiness::new(), Logger::disabled())
+        Report::new(ReloadTarget::Users, Arc::new(Metrics::new()), Readiness::new(), Logger::disabled())
     }
 
     #[tokio::test]

@@ -45,6 +45,7 @@ closed_set! {
         Refresh = "refresh",
         Refusal = "refusal",
         Reload = "reload",
+        Renewal = "renewal",
         Revocation = "revocation",
         Rotation = "rotation",
         ShadowRefusal = "shadow_refusal",
@@ -69,6 +70,7 @@ impl EventName {
                 | Self::Refusal
                 | Self::ShadowRefusal
                 | Self::Rotation
+                | Self::Renewal
                 | Self::Revocation
                 | Self::Reload
         )

@@ -40,6 +40,10 @@ async fn bad_files_end_with_one_line_that_names_setting_and_mend() {
         ("just text".to_owned(), &["vestibule.yaml"]),
         ("\0".to_owned(), &["vestibule.yaml"]),
         (both, &["store", "kubernetes", "directory"]),
+        (
+            format!("{STORE}\ntls: {{managed: {{secret: a, hosts: [b.example, '1.2.3']}}}}"),
+            &["tls.managed.hosts: \"1.2.3\" is neither a DNS name nor an IP address"],
+        ),
         (TLS.to_owned(), &["store", "directory"]),
     ] {
         let failed = Setup::new().raw_config(&text).fails().await;

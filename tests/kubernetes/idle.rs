@@ -1,10 +1,11 @@
-//! What an idle sidecar costs: the API server, and the node.
+//! What a sidecar costs that starts and then idles: the API server, and the node.
 
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::sleep;
 
-use crate::cluster::namespace;
+use crate::cluster::{Faults, KEYS, USERS, namespace};
 use crate::sidecar::{Running, secrets, sidecar};
 use crate::support::Setup;
 use crate::support::figures::{figure, long};
@@ -49,4 +50,26 @@ async fn an_idle_sidecar_asks_nothing() {
         figure("which is in an hour", format!("{an_hour:.0}"));
         assert!(requests.is_empty() || (long() && an_hour <= MOST_AN_HOUR), "{requests:?}");
     }
+}
+
+#[tokio::test]
+async fn a_start_makes_one_connection_for_all_secrets() {
+    let Some(ns) = namespace().await else { return };
+    secrets(&ns).await;
+    let more = ["users-a", "users-b", "users-c", "users-d"];
+    for (number, name) in more.iter().enumerate() {
+        ns.create_secret(name, &[("more.yaml", json!({"users": {format!("more-{number}"): {}}}).to_string())]).await;
+    }
+    let users = [&[USERS], &more[..]].concat();
+    let kubeconfig = ns.account_of("vestibule", &users, KEYS).await.kubeconfig().await;
+    let mut connections = Vec::new();
+    // On a machine that is busy one of them may take its turn before the first has a connection.
+    for _ in 0..3 {
+        let network = Faults::start(kubeconfig.address).await;
+        let setup = sidecar(&kubeconfig.by_way_of(network.address));
+        let running = Running::start(setup.store(json!({"kubernetes": {"users": users}}))).await;
+        running.vestibule.token("admin").await;
+        connections.push(network.connections());
+    }
+    assert!(connections.contains(&1), "{connections:?}");
 }

@@ -11,6 +11,7 @@ mod faults;
 mod front;
 mod idle;
 mod keys;
+mod managed;
 mod outage;
 mod pod;
 mod release;
@@ -19,6 +20,7 @@ mod rights;
 mod rotation;
 mod shell;
 mod sidecar;
+mod skew;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with tests/it, which uses the rest")]
 mod support;

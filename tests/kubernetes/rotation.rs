@@ -12,7 +12,7 @@ use crate::cluster::{KEYS, USERS, namespace};
 use crate::sidecar::{ring, sidecar};
 use crate::support::figures::{figure, long};
 use crate::support::{
-    App, Called, Fast, Jwk, NEEDS_LIBFAKETIME, Spans, Vestibule, decode, default_users, eventually, get, libfaketime,
+    App, Called, Fast, Jwk, NEEDS_FAKETIME, Spans, Vestibule, decode, default_users, eventually, faketime, get,
     log_in_and_call, now, rotations_of, skipped, time,
 };
 
@@ -30,7 +30,7 @@ async fn no_valid_token_is_ever_refused() {
 
 async fn traffic(errors: [f64; 3], spans: Spans, rotations: usize) {
     let Some(ns) = namespace().await else { return };
-    let Some(library) = libfaketime() else { return skipped(NEEDS_LIBFAKETIME) };
+    let Some(library) = faketime() else { return skipped(NEEDS_FAKETIME) };
     ns.create_secret(USERS, &[("users.yaml", default_users().to_string())]).await;
     ns.create_secret(KEYS, &[("keys.jwks", Jwk::ring(&spans.due(now())))]).await;
     let account = ns.account().await;

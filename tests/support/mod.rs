@@ -8,6 +8,7 @@ mod certificates;
 mod client;
 mod clocks;
 mod commands;
+mod faketime;
 pub(crate) mod figures;
 mod http2;
 mod kept;
@@ -33,8 +34,9 @@ use tokio::time::{Instant, sleep};
 pub(crate) use app::{App, Listening, Seen, body, full};
 pub(crate) use certificates::{ClientCa, Pair, Purpose};
 pub(crate) use client::{Answer, Call, Client, Connection, get, post};
-pub(crate) use clocks::{Fast, NEEDS_LIBFAKETIME, libfaketime};
+pub(crate) use clocks::Fast;
 pub(crate) use commands::{Commands, Ran, run_beside};
+pub(crate) use faketime::{NEEDS_FAKETIME, faketime};
 pub(crate) use http2::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS,
     WINDOW_UPDATE, fields, frame, request as request_fields,

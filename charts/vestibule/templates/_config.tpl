@@ -50,6 +50,15 @@
 {{- toYaml (concat $hosts .Values.tls.hosts | uniq) -}}
 {{- end -}}
 
+{{/* The names that the certificate must have: of one that was given, nothing is known but what `tls.hosts` says. */}}
+{{- define "vestibule.expectedHosts" -}}
+{{- if eq .Values.tls.source "secret" -}}
+{{- toYaml .Values.tls.hosts -}}
+{{- else -}}
+{{- include "vestibule.hosts" . -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "vestibule.port" -}}
 {{- regexFind "[0-9]+$" (default "0.0.0.0:10443" .Values.config.listen) -}}
 {{- end -}}

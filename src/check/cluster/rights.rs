@@ -35,24 +35,26 @@ pub(super) async fn asker(cluster: &Cluster) -> Result<Asker, Fault> {
     Ok(Asker { name, account })
 }
 
-/// Also returns whether the keys can be rotated, as far as is known.
-pub(super) async fn findings(cluster: &Cluster, names: &Names, asker: &Asker) -> (Vec<Finding>, bool) {
+/// Also returns the Secrets that are known not to be writable.
+pub(super) async fn findings(cluster: &Cluster, names: &Names, asker: &Asker) -> (Vec<Finding>, Vec<String>) {
     let namespace = cluster.namespace();
     let Some(account) = &asker.account else {
         let note = format!(
             "not looked at: {} is no service account; `--as system:serviceaccount:{namespace}:NAME` looks at a sidecar's",
             asker.name
         );
-        return (vec![Finding::note(RIGHTS, note)], true);
+        return (vec![Finding::note(RIGHTS, note)], Vec::new());
     };
     let mut findings = Vec::new();
-    let mut may_patch = true;
+    let mut read_only = Vec::new();
     let reading = names.all().flat_map(|name| READING.map(|verb| (verb, name)));
     for (verb, name) in reading.chain(names.written.iter().map(|name| (WRITING, name))) {
         match is_allowed(cluster, verb, name).await {
             Ok(true) => {}
             Ok(false) => {
-                may_patch &= verb != WRITING;
+                if verb == WRITING {
+                    read_only.push(name.clone());
+                }
                 findings.push(Finding::error(
                     RIGHTS,
                     format!("{} may not `{verb}` Secret {namespace}/{name}", asker.name),
@@ -62,7 +64,7 @@ pub(super) async fn findings(cluster: &Cluster, names: &Names, asker: &Asker) ->
                 ));
             }
             Err(fault) => {
-                return (vec![Finding::note(RIGHTS, format!("not looked at: {}", said(&fault)))], true);
+                return (vec![Finding::note(RIGHTS, format!("not looked at: {}", said(&fault)))], Vec::new());
             }
         }
     }
@@ -97,7 +99,7 @@ pub(super) async fn findings(cluster: &Cluster, names: &Names, asker: &Asker) ->
     if findings.is_empty() {
         findings.push(Finding::ok(RIGHTS, format!("{} may do what it needs and no more", asker.name)));
     }
-    (findings, may_patch)
+    (findings, read_only)
 }
 
 async fn is_allowed(cluster: &Cluster, verb: &str, name: &str) -> Result<bool, Fault> {

@@ -1,10 +1,11 @@
-//! The users and the key ring in their Secrets.
+//! The users, the key ring and the certificate in their Secrets.
 
 use crate::auth::rotation::Policy;
 use crate::check::finding::Finding;
-use crate::check::{keys, users};
+use crate::check::{keys, tls, users};
 use crate::config::Access;
 use crate::store::KEYS_ENTRY;
+use crate::store::certificate_document;
 use crate::store::keys_document;
 use crate::store::kubernetes::{ApiError, Cluster, Fault};
 use crate::store::users_document::{self, Source};
@@ -45,6 +46,30 @@ pub(super) async fn keys(cluster: &Cluster, name: &str, may_patch: bool, policy:
         findings.push(Finding::error(
             keys::KEYS,
             format!("Secret {}/{name} is immutable: its keys can never be rotated", cluster.namespace()),
+            "delete it and make it anew without `immutable: true`",
+        ));
+    }
+    findings
+}
+
+/// `own`: the hosts of the configuration; `hosts`: what clients call the server by.
+pub(super) async fn certificate(
+    cluster: &Cluster,
+    name: &str,
+    own: &[String],
+    hosts: &[String],
+    now: u64,
+) -> Vec<Finding> {
+    let version = match cluster.read(name).await {
+        Ok(version) => version,
+        Err(error) => return vec![unread(tls::CERTIFICATE, &error)],
+    };
+    let place = format!("Secret {}/{name}", cluster.namespace());
+    let mut findings = tls::managed(certificate_document::parse(version.data()), &place, own, hosts, now);
+    if version.is_immutable() {
+        findings.push(Finding::error(
+            tls::CERTIFICATE,
+            format!("{place} is immutable: its certificate can never be renewed"),
             "delete it and make it anew without `immutable: true`",
         ));
     }

@@ -320,6 +320,20 @@ fn the_store_is_one_of_two() {
                 "config.yaml: `store.kubernetes.users` names a Secret that holds users and keys both: keep the keys in one of their own",
             ),
         ),
+        (
+            "store: {kubernetes: {users: [a, b]}}\ntls: {managed: {secret: b, hosts: [c]}}",
+            &[],
+            Err(
+                "config.yaml: `tls.managed.secret` names a Secret that holds users or keys: give the certificate one of its own",
+            ),
+        ),
+        (
+            "store: {kubernetes: {}}\ntls: {managed: {secret: vestibule-keys, hosts: [c]}}",
+            &[],
+            Err(
+                "config.yaml: `tls.managed.secret` names a Secret that holds users or keys: give the certificate one of its own",
+            ),
+        ),
     ] {
         assert_eq!(store(text, variables), expected.map_err(str::to_owned), "{text}");
     }

@@ -1,17 +1,12 @@
 //! The local authority and the server certificate that it issues.
 
 use std::path::Path;
-use std::time::Duration;
 
-use rustls::RootCertStore;
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::crypto::aws_lc_rs;
-use rustls::server::ParsedCertificate;
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::{Files, PUBLIC, SECRET, Write, snapshot};
-use crate::pki::{CertificateFacts, LocalCa, PkiError};
+use crate::pki::{CertificateFacts, LocalCa, PkiError, is_issued_by};
 use crate::store::tls_material::{self, Pair};
 use crate::store::versioned_file::Snapshot;
 
@@ -91,7 +86,7 @@ fn unfit(pair: &Pair, ca: &LocalCa, hosts: &[String], now: u64) -> Option<String
     let Some(facts) = pair.cert_chain.first().and_then(|leaf| CertificateFacts::of(leaf.clone()).ok()) else {
         return Some("it could not be read".to_owned());
     };
-    if !is_issued_by(pair, &facts, ca) {
+    if !is_issued_by_ca(pair, ca) {
         return Some("the old one was not issued by tls/ca.crt".to_owned());
     }
     if facts.is_expired(now) {
@@ -105,19 +100,9 @@ fn unfit(pair: &Pair, ca: &LocalCa, hosts: &[String], now: u64) -> Option<String
     Some(format!("the old one was not for {missing}"))
 }
 
-fn is_issued_by(pair: &Pair, facts: &CertificateFacts, ca: &LocalCa) -> bool {
-    let mut roots = RootCertStore::empty();
-    let Ok(anchor) = CertificateDer::from_pem_slice(ca.cert_pem().as_bytes()) else { return false };
-    if roots.add(anchor).is_err() {
-        return false;
-    }
-    let Some((leaf, intermediates)) = pair.cert_chain.split_first() else { return false };
-    // At a time when it was good, since its times are judged elsewhere.
-    let then = UnixTime::since_unix_epoch(Duration::from_secs(facts.not_before));
-    let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
-    ParsedCertificate::try_from(leaf).is_ok_and(|leaf| {
-        verify_server_cert_signed_by_trust_anchor(&leaf, &roots, intermediates, then, algorithms.all).is_ok()
-    })
+fn is_issued_by_ca(pair: &Pair, ca: &LocalCa) -> bool {
+    let authority = CertificateDer::from_pem_slice(ca.cert_pem().as_bytes());
+    authority.is_ok_and(|authority| is_issued_by(&pair.cert_chain, &authority))
 }
 
 #[cfg(test)]

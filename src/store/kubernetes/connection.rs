@@ -15,6 +15,8 @@ use http_body_util::BodyExt;
 use jiff::fmt::rfc2822::DateTimeParser;
 use kube::client::{AuthError, Body};
 use kube::config::KubeconfigError;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::api_error::Fault;
@@ -23,6 +25,8 @@ use crate::clock::epoch_ms;
 
 /// For a request and its whole answer; for a watch, until the answer begins.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// What a request waits at most for one that began before it, which may be about to make the connection for both.
+const TURN: Duration = Duration::from_secs(2);
 /// Between two readings of the credentials, for all who find that they are refused.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(5);
 /// A Secret holds 1 MiB at most, in base64 a third more, and managed fields and annotations besides.
@@ -46,6 +50,9 @@ pub(super) struct Connection {
     server: String,
     client: Mutex<kube::Client>,
     renewed: Mutex<Option<Instant>>,
+    /// Held by a request until its answer begins: those that begin together would each make a connection, with HTTP/2 all
+    /// but one in vain.
+    turn: Semaphore,
 }
 
 /// A whole answer, good or bad.
@@ -70,7 +77,8 @@ impl Connection {
     pub(super) async fn new(identity: Identity) -> Result<(Self, String), ConnectError> {
         let (config, client) = build(identity.clone()).await?;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        Ok((Self { identity, server, client: Mutex::new(client), renewed: Mutex::default() }, config.default_namespace))
+        let (client, turn) = (Mutex::new(client), Semaphore::new(1));
+        Ok((Self { identity, server, client, renewed: Mutex::default(), turn }, config.default_namespace))
     }
 
     pub(super) fn server(&self) -> String {
@@ -104,9 +112,12 @@ impl Connection {
     }
 
     async fn send(&self, request: Request<Body>) -> Result<Opened, Fault> {
+        // One that gets no answer does not hold up the others for long.
+        let turn = timeout(TURN, self.turn.acquire()).await;
         let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let sent = epoch_ms();
         let answer = client.send(request).await.map_err(|error| Fault::Unavailable(cause(&error)))?;
+        drop(turn);
         let (head, body) = Response::into_parts(answer);
         let skew_ms = skew(&head.headers, sent, epoch_ms());
         Ok(Opened { status: head.status, retry_after: retry_after(&head.headers), skew_ms, body })
@@ -144,7 +155,7 @@ pub(super) async fn next_chunk(body: &mut Body) -> Result<Option<bytes::Bytes>, 
 
 async fn in_time<T>(request: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     let late = |_| Fault::Unavailable(format!("no answer within {} s", DEADLINE.as_secs()));
-    tokio::time::timeout(DEADLINE, request).await.map_err(late)?
+    timeout(DEADLINE, request).await.map_err(late)?
 }
 
 /// An exec plugin takes its time, and files may: on a thread of its own.

@@ -14,8 +14,8 @@ use super::shared::{Versions, with_keys};
 use crate::alone;
 use crate::figures::{figure, long};
 use crate::support::{
-    App, Called, Fast, Jwk, NEEDS_LIBFAKETIME, Setup, Spans, Vestibule, libfaketime, log_in_and_call, rotations_of,
-    skipped, time,
+    App, Called, Fast, Jwk, NEEDS_FAKETIME, Setup, Spans, Vestibule, faketime, log_in_and_call, rotations_of, skipped,
+    time,
 };
 
 const CLIENTS: usize = 3;
@@ -45,7 +45,7 @@ async fn no_valid_token_is_ever_refused() {
 }
 
 async fn traffic(name: &str, replicas: [Replica; 3], spans: Spans, rate: f64, rotations: usize) {
-    let Some(library) = libfaketime() else { return skipped(NEEDS_LIBFAKETIME) };
+    let Some(library) = faketime() else { return skipped(NEEDS_FAKETIME) };
     let app = App::start().await;
     let fast = Fast::new(rate);
     let shared = tempfile::tempdir().expect("a directory");

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use vestibule::pki::LocalCa;
 
 use crate::cluster::{Front, KEYS, Kubeconfig, Namespace, USERS, namespace};
+use crate::managed::TLS;
 use crate::shell::{Shell, allow_account};
 use crate::support::{Commands, now, set_mode};
 
@@ -227,4 +228,51 @@ async fn without_anybody_to_ask_as_the_rest_is_still_checked() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("note    cluster: the Secrets were not looked at"), "{text}");
     checked.shell.run("check --config config.yaml --kubeconfig nowhere").refused(64, "cannot be read");
+}
+
+#[tokio::test]
+async fn a_managed_certificate_is_judged_by_when_it_should_have_been_renewed() {
+    let Some(ns) = namespace().await else { return };
+    stocked(&ns).await;
+    let account = ns.account_of("vestibule", &[USERS], &format!("{KEYS}, {TLS}")).await;
+    let checked = Checked::new(&account.kubeconfig().await, &ns.name);
+    let config = std::fs::read_to_string(checked.shell.path("config.yaml")).expect("a file");
+    let tls = "tls: {managed: {secret: vestibule-tls, hosts: [localhost, shop.example]}}";
+    checked.shell.write("config.yaml", &config.replace("tls: {certificate: tls.crt, key: tls.key}", tls));
+    checked.assert_found("", 1, &[&format!("error certificate: Secret {}/{TLS} is not there", ns.name)]);
+    ns.create_secret(TLS, NONE).await;
+    checked.assert_found("", 0, &["holds no certificate yet"]);
+
+    let day = 86_400;
+    let ca = LocalCa::create(now() - 100 * day).expect("an authority");
+    let put = async |days: u64| {
+        let issued = ca.issue_server(&["localhost", "shop.example"], 90, now() - days * day).expect("a certificate");
+        let entries = [
+            ("ca.crt", ca.cert_pem().to_owned()),
+            ("ca.key", ca.key_pem()),
+            ("tls.crt", issued.cert_pem),
+            ("tls.key", issued.key_pem),
+        ];
+        ns.set(TLS, &entries).await;
+    };
+    put(10).await;
+    checked.assert_found("--host shop.example", 0, &[]);
+    checked.assert_found("--host other.example", 1, &["error certificate: it is not good for \"other.example\""]);
+    put(66).await;
+    checked.assert_found("", 0, &["warning certificate: it expires in 2"]);
+    put(91).await;
+    checked.assert_found("", 1, &["error certificate: it has expired"]);
+    put(10).await;
+    ns.set(TLS, &[("ca.key", "none")]).await;
+    checked.assert_found("", 1, &["ca.key is not whole PEM"]);
+    put(10).await;
+    ns.patch_secret(TLS, &json!({"immutable": true})).await;
+    checked.assert_found("", 1, &["is immutable"]);
+
+    let few = ns.account_of("few", &[USERS, TLS], KEYS).await;
+    few.kubeconfig().await.write(&checked.shell.path("kubeconfig"));
+    checked.assert_found("", 1, &[&format!("may not `patch` Secret {}/{TLS}", ns.name), "is immutable"]);
+    // With files, the same rights are too many.
+    checked.shell.write("config.yaml", &config);
+    checked.assert_found("", 0, &[&format!("`get`, `list`, `watch` on Secret {TLS}")]);
 }
