@@ -3,7 +3,6 @@
 
 mod core_dumps;
 mod descriptors;
-mod figures;
 mod flood;
 mod http1_floods;
 mod http2_floods;
@@ -25,6 +24,8 @@ mod timing;
 mod tokens;
 
 use tokio::sync::{Mutex, MutexGuard};
+
+use support::figures;
 
 /// Held by a test from its first line to its last: no other one runs meanwhile.
 async fn alone() -> MutexGuard<'static, ()> {

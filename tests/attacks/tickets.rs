@@ -8,7 +8,6 @@ use rustls::{ClientConfig, HandshakeKind};
 
 use super::alone;
 use super::figures::figure;
-use super::rotation::skipped;
 use crate::support::*;
 
 /// One request on a new connection.
@@ -24,7 +23,7 @@ async fn ask(vestibule: &Vestibule, tls: &ClientConfig) -> Option<HandshakeKind>
 #[tokio::test]
 async fn a_ticket_is_worth_nothing_after_its_key_has_gone() {
     let _alone = alone().await;
-    let Some(library) = faketime() else { return skipped("libfaketime (Debian's package `libfaketime`)") };
+    let Some(library) = faketime() else { return skipped(NEEDS_FAKETIME) };
     let app = App::start().await;
     let setup = Setup::new().upstream(&app).config("access: {rules: [{path: /open, allow: anyone}]}");
     let setup = setup.file("clock", "+0h");

@@ -2,7 +2,6 @@
 
 mod check;
 mod keys;
-mod shell;
 mod token;
 mod usage;
 mod users;

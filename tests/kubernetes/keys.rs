@@ -5,10 +5,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use crate::cluster::{Front, KEYS, USERS, named, namespace};
+use crate::cluster::{Front, KEYS, Reply, USERS, named, namespace};
 use crate::sidecar::{Running, ring, secrets, sidecar};
-use crate::support::{App, Jwk, claims, decode, eventually, eventually_after, get};
+use crate::support::figures::figure;
+use crate::support::{App, Jwk, claims, decode, eventually, eventually_after, get, rotations_of};
 
 /// Replicas that begin together.
 const REPLICAS: usize = 8;
@@ -25,6 +27,7 @@ async fn replicas_that_begin_together_agree_on_one_key_and_rotate_it_once() {
     let replicas = join_all((0..REPLICAS).map(|_| setup().start())).await;
     let first = ring(&ns).await;
     assert_eq!(first.len(), 1, "one key for all");
+    let lost_for_first = rotations_of(&replicas, "conflict").await;
     let token = replicas[0].token("admin").await;
     let accepted = async |token: &str| {
         for replica in &replicas {
@@ -33,6 +36,9 @@ async fn replicas_that_begin_together_agree_on_one_key_and_rotate_it_once() {
         }
     };
     accepted(&token).await;
+    let reads =
+        || trail.as_ref().map_or(0, |trail| trail.requests().iter().filter(|entry| entry.verb == "get").count());
+    let reads_for_first = reads();
 
     // No token of any replica is refused by any other, before, while and after the successor comes.
     let rotated = eventually_after(Duration::from_secs(20), "a rotation", async || {
@@ -52,11 +58,19 @@ async fn replicas_that_begin_together_agree_on_one_key_and_rotate_it_once() {
     };
     let token = eventually("a token of the successor", async || signs(rotated[1].kid()).await).await;
     accepted(&token).await;
+    // They wait up to 10 s, each another time, and hear of the first one's rotation meanwhile: few read before they write.
+    let lost = rotations_of(&replicas, "conflict").await - lost_for_first;
+    assert!(lost <= 2.0, "{lost} patches of a rotation in vain");
+    let reads = reads() - reads_for_first;
+    assert!(reads <= REPLICAS / 2, "{reads} reads for a rotation");
 
     if let Some(trail) = trail {
         let patches: Vec<_> = trail.requests().into_iter().filter(|entry| entry.verb == "patch").collect();
         let with = |status: u16| patches.iter().filter(|entry| entry.status == status).count();
-        println!("{REPLICAS} replicas, a first key and a rotation: {} patches, {} lost", patches.len(), with(409));
+        figure(
+            &format!("{REPLICAS} replicas, a first key and a rotation"),
+            format!("{} patches, {} of them lost races", patches.len(), with(409)),
+        );
         // Another rotation may have come due meanwhile.
         assert_eq!(with(200), ring(&ns).await.len(), "{patches:?}");
         assert_eq!(with(200) + with(409), patches.len(), "{patches:?}");
@@ -86,13 +100,38 @@ async fn a_clock_that_is_off_plans_nothing() {
     assert_eq!(ring(&ns).await.len(), 1);
 }
 
+/// What somebody else has made meanwhile is found by reading again; the plan that lost is not sent a second time.
 #[tokio::test]
-async fn a_kid_that_is_not_known_yet_makes_one_read_for_all() {
+async fn a_lost_race_is_planned_anew() {
     let Some(ns) = namespace().await else { return };
     secrets(&ns).await;
     let kubeconfig = ns.account().await.kubeconfig().await;
     let front = Front::start(&kubeconfig).await;
-    let running = Running::start(sidecar(&front.kubeconfig(&kubeconfig))).await;
+    front.answer(usize::MAX, Reply::status(409), |asked| asked.method == "PATCH");
+    let running = Running::start(sidecar(&front.kubeconfig(&kubeconfig)).without_readiness()).await;
+    let patches = || front.asked().iter().filter(|asked| asked.method == "PATCH").count();
+    // It has read and planned again, and lost again.
+    eventually("a second try", async || (patches() >= 2).then_some(())).await;
+    let tries = front.asked();
+    let reads = tries.iter().filter(|asked| asked.method == "GET" && asked.path == named(&ns.name, KEYS)).count();
+    assert!(reads + 1 >= tries.iter().filter(|asked| asked.method == "PATCH").count(), "{tries:?}");
+    assert_eq!(running.vestibule.admin("/readyz").await.0, 503);
+
+    front.drop_events(true);
+    let faster = Jwk::fresh("HS512", "faster");
+    ns.set(KEYS, &[("keys.jwks", Jwk::ring(std::slice::from_ref(&faster)))]).await;
+    running.vestibule.ready().await;
+    front.pass();
+    let (header, _) = decode(&running.vestibule.token("admin").await);
+    assert_eq!(header["kid"], "faster");
+    assert_eq!(ring(&ns).await, [faster]);
+    assert!(running.vestibule.metrics().await.value("vestibule_key_rotations_total{result=\"conflict\"}") >= 2.0);
+}
+
+#[tokio::test]
+async fn a_kid_that_is_not_known_yet_makes_one_read_for_all() {
+    let Some(ns) = namespace().await else { return };
+    let (running, front) = Running::behind_front(&ns).await;
     // A sidecar that is one rotation ahead: its patch has not come this way.
     front.drop_events(true);
     let mut keys = ring(&ns).await;
@@ -111,13 +150,22 @@ async fn a_kid_that_is_not_known_yet_makes_one_read_for_all() {
     assert_eq!((reads, asked.len()), (1, 1), "{asked:?}");
     assert!(answers.iter().all(|status| *status == 200), "{answers:?}");
     assert_eq!(running.status(&token).await, 200);
+
+    // A key that nobody has is looked for no more often.
+    let nobodys = Jwk::fresh("HS512", "nobodys").token(&claims("admin"));
+    let (before, began) = (front.asked().len(), Instant::now());
+    for _ in 0..30 {
+        assert_eq!(running.status(&nobodys).await, 401);
+    }
+    let reads = front.asked().len() - before;
+    let most = 1 + began.elapsed().as_secs() / 2;
+    assert!(reads as u64 <= most, "{reads} reads in {:?}", began.elapsed());
 }
 
 #[tokio::test]
 async fn what_is_no_ring_leaves_the_last_one_in_force() {
     let Some(ns) = namespace().await else { return };
-    secrets(&ns).await;
-    let running = Running::start(sidecar(&ns.account().await.kubeconfig().await)).await;
+    let running = Running::in_namespace(&ns).await;
     let token = running.vestibule.token("admin").await;
     let keys = ring(&ns).await;
     let twice = Jwk::ring(&[keys[0].clone(), keys[0].clone()]);

@@ -5,6 +5,8 @@ mod audit;
 #[allow(dead_code, unused_imports, reason = "what the tests of a store ask for, which are written one after the other")]
 mod cluster;
 mod commands;
+mod connections;
+mod damage;
 mod faults;
 mod front;
 mod idle;
@@ -12,7 +14,11 @@ mod keys;
 mod managed;
 mod outage;
 mod pod;
+mod release;
+mod reload;
 mod rights;
+mod rotation;
+mod shell;
 mod sidecar;
 mod skew;
 #[path = "../support/mod.rs"]

@@ -1,9 +1,18 @@
 //! A `serve` whose users and keys are Secrets, with the rights of deploy/rbac.yaml alone.
 
+use std::rc::Rc;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::cluster::{KEYS, Kubeconfig, Namespace, USERS, entry};
-use crate::support::{App, Jwk, Setup, Vestibule, default_users, eventually, get};
+use crate::cluster::{Front, KEYS, Kubeconfig, Namespace, USERS, entry};
+use crate::shell::Shell;
+use crate::support::{
+    App, Commands as _, Jwk, Kept, Ran, Setup, Vestibule, default_users, eventually, eventually_after, get,
+};
+
+/// Between two tries to reach the API server, at most.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Both Secrets as a release begins: users, and keys without any data.
 pub(crate) async fn secrets(ns: &Namespace) {
@@ -32,6 +41,20 @@ impl Running {
         Self { vestibule, _app: app }
     }
 
+    /// In a namespace without Secrets, which this makes, with an account of its own.
+    pub(crate) async fn in_namespace(ns: &Namespace) -> Self {
+        secrets(ns).await;
+        Self::start(sidecar(&ns.account().await.kubeconfig().await)).await
+    }
+
+    /// The same by way of what answers in the API server's place.
+    pub(crate) async fn behind_front(ns: &Namespace) -> (Self, Front) {
+        secrets(ns).await;
+        let kubeconfig = ns.account().await.kubeconfig().await;
+        let front = Front::start(&kubeconfig).await;
+        (Self::start(sidecar(&front.kubeconfig(&kubeconfig))).await, front)
+    }
+
     /// The status of a request with this token.
     pub(crate) async fn status(&self, token: &str) -> u16 {
         self.vestibule.client().send(get("/").bearer(token)).await.status
@@ -40,17 +63,6 @@ impl Running {
     /// Waits until requests with this token are answered so.
     pub(crate) async fn comes_to(&self, token: &str, status: u16) {
         eventually(&format!("answers of {status}"), async || (self.status(token).await == status).then_some(())).await;
-    }
-
-    /// Makes a change and waits until it is in force.
-    pub(crate) async fn takes<T>(&self, what: &str, change: impl Future<Output = T>) {
-        let series = format!("vestibule_reloads_total{{what=\"{what}\",result=\"ok\"}}");
-        let before = self.vestibule.metrics().await.value(&series);
-        change.await;
-        eventually(&format!("a reload of {what}"), async || {
-            (self.vestibule.metrics().await.value(&series) > before).then_some(())
-        })
-        .await;
     }
 
     /// The status of a login.
@@ -65,6 +77,11 @@ impl Running {
         text
     }
 
+    /// Waits until `/readyz` has nothing more to say than that it is ready, which may take some tries of the store.
+    pub(crate) async fn nothing_is_noted(&self) {
+        eventually_after(LONGEST_PAUSE, "no notes", async || (self.notes().await == "ready\n").then_some(())).await;
+    }
+
     pub(crate) async fn noted(&self, what: &str) {
         eventually(&format!("a note of {what:?}"), async || self.notes().await.contains(what).then_some(())).await;
     }
@@ -77,6 +94,11 @@ pub(crate) async fn ring(ns: &Namespace) -> Vec<Jwk> {
     set["keys"].as_array().expect("a list of keys").iter().cloned().map(Jwk).collect()
 }
 
+/// Disables the user `admin`, or enables it again.
+pub(crate) async fn disable_admin(ns: &Namespace, is_disabled: bool) {
+    ns.set(USERS, &[("users.yaml", users_with("admin", &json!({"disabled": is_disabled})))]).await;
+}
+
 /// The default users with one changed.
 pub(crate) fn users_with(user: &str, members: &Value) -> String {
     let mut users = default_users();
@@ -84,4 +106,35 @@ pub(crate) fn users_with(user: &str, members: &Value) -> String {
         users["users"][user][name.as_str()] = value.clone();
     }
     users.to_string()
+}
+
+/// Both Secrets as a place for users and keys, with the entries that [`secrets`] makes.
+#[derive(Clone)]
+pub(crate) struct InSecrets {
+    ns: Rc<Namespace>,
+    shell: Shell,
+}
+
+impl InSecrets {
+    pub(crate) fn of(ns: &Rc<Namespace>) -> Self {
+        Self { ns: Rc::clone(ns), shell: Shell::admin(ns) }
+    }
+}
+
+impl Kept for InSecrets {
+    async fn write_users(&self, document: &str) {
+        self.ns.set(USERS, &[("users.yaml", document)]).await;
+    }
+
+    async fn write_keys(&self, document: &str) {
+        self.ns.set(KEYS, &[("keys.jwks", document)]).await;
+    }
+
+    async fn read_keys(&self) -> Vec<Jwk> {
+        ring(&self.ns).await
+    }
+
+    async fn keys_command(&self, words: &str) -> Ran {
+        self.shell.run_beside(&format!("keys {words} --secret {KEYS}")).await
+    }
 }

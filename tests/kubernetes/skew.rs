@@ -6,9 +6,9 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
-use crate::cluster::{Faults, KEYS, namespace, skipped};
+use crate::cluster::{Faults, KEYS, namespace};
 use crate::sidecar::{ring, secrets, sidecar};
-use crate::support::{App, Jwk, Vestibule, claims, eventually, faketime, get, now};
+use crate::support::{App, Jwk, NEEDS_FAKETIME, Vestibule, claims, eventually, faketime, get, now, skipped};
 
 const REPLICAS: usize = 20;
 /// The first clock is behind by this, the last one ahead, in seconds; with over 30 s nothing would be planned.
@@ -23,7 +23,7 @@ const ALL: Duration = Duration::from_secs(18);
 #[tokio::test]
 async fn of_many_replicas_with_skewed_clocks_one_rotates() {
     let Some(ns) = namespace().await else { return };
-    let Some(library) = faketime() else { return skipped("libfaketime (Debian's package `libfaketime`)") };
+    let Some(library) = faketime() else { return skipped(NEEDS_FAKETIME) };
     secrets(&ns).await;
     let old = Jwk::fresh("HS512", "old").with(&json!({"iat": now() - 600, "nbf": now() - 600}));
     ns.set(KEYS, &[("keys.jwks", Jwk::ring(std::slice::from_ref(&old)))]).await;

@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use crate::cluster::{Front, KEYS, USERS, named, namespace};
-use crate::sidecar::{Running, secrets, sidecar, users_with};
+use crate::cluster::{KEYS, USERS, named, namespace};
+use crate::sidecar::{Running, disable_admin, secrets, sidecar, users_with};
+use crate::support::figures::figure;
 use crate::support::{argon2, default_users, eventually, htpasswd_line, password_of};
 
 #[tokio::test]
@@ -17,16 +18,19 @@ async fn users_log_in_as_soon_as_they_are_added_and_are_refused_as_soon_as_they_
     assert_eq!(running.status(&token).await, 200);
 
     let new = json!({"groups": ["Administrator"], "passwords": [{"hash": argon2("new-password")}]});
-    running.takes("users", ns.set(USERS, &[("users.yaml", users_with("new", &new))])).await;
+    running.vestibule.reloaded("users", "ok", ns.set(USERS, &[("users.yaml", users_with("new", &new))])).await;
     assert_eq!(running.login("new", "new-password").await, 200);
-    ns.set(USERS, &[("users.yaml", users_with("admin", &json!({"disabled": true})))]).await;
+    disable_admin(&ns, true).await;
     running.comes_to(&token, 401).await;
     // Every entry counts, and an entry that goes.
-    running.takes("users", ns.set(USERS, &[("more.htpasswd", htpasswd_line("late", "late-password"))])).await;
+    running
+        .vestibule
+        .reloaded("users", "ok", ns.set(USERS, &[("more.htpasswd", htpasswd_line("late", "late-password"))]))
+        .await;
     assert_eq!(running.login("late", "late-password").await, 200);
-    running.takes("users", ns.unset(USERS, "users.yaml")).await;
+    running.vestibule.reloaded("users", "ok", ns.unset(USERS, "users.yaml")).await;
     assert_eq!(running.login("two", &password_of("two")).await, 401);
-    running.takes("users", ns.unset(USERS, "more.htpasswd")).await;
+    running.vestibule.reloaded("users", "ok", ns.unset(USERS, "more.htpasswd")).await;
     assert_eq!(running.login("late", "late-password").await, 401);
     assert_eq!(running.vestibule.admin("/readyz").await, (200, "ready\n".to_owned()), "an empty table is obeyed");
     assert_eq!(running.vestibule.events("store_failed"), [] as [serde_json::Value; 0]);
@@ -38,15 +42,14 @@ async fn users_log_in_as_soon_as_they_are_added_and_are_refused_as_soon_as_they_
         assert!(seen.iter().all(|(_, _, status)| *status == 200), "{seen:?}");
         assert_eq!(trail.verbs(), ["get", "patch", "watch"], "{seen:?}");
         assert!(seen.len() <= 4, "a watch of each, one read and one patch for the first key: {seen:?}");
-        println!("requests of a start with its first key and five changes: {seen:?}");
+        figure("requests of a start with its first key and five changes", format!("{seen:?}"));
     }
 }
 
 #[tokio::test]
 async fn a_secret_that_is_deleted_keeps_its_last_state_until_it_is_made_anew() {
     let Some(ns) = namespace().await else { return };
-    secrets(&ns).await;
-    let running = Running::start(sidecar(&ns.account().await.kubeconfig().await)).await;
+    let running = Running::in_namespace(&ns).await;
     let token = running.vestibule.token("admin").await;
     ns.delete_secret(USERS).await;
     running.noted("is not there: `kubectl").await;
@@ -67,8 +70,7 @@ async fn a_secret_that_is_deleted_keeps_its_last_state_until_it_is_made_anew() {
 #[tokio::test]
 async fn what_is_no_table_leaves_the_last_one_in_force() {
     let Some(ns) = namespace().await else { return };
-    secrets(&ns).await;
-    let running = Running::start(sidecar(&ns.account().await.kubeconfig().await)).await;
+    let running = Running::in_namespace(&ns).await;
     let token = running.vestibule.token("admin").await;
     let errors = "vestibule_reloads_total{what=\"users\",result=\"error\"}";
     let bad: [(&[u8], &str); 3] = [
@@ -87,7 +89,7 @@ async fn what_is_no_table_leaves_the_last_one_in_force() {
         assert_eq!(running.status(&token).await, 200);
         assert!(running.notes().await.contains("users: last read "));
     }
-    ns.set(USERS, &[("users.yaml", users_with("admin", &json!({"disabled": true})))]).await;
+    disable_admin(&ns, true).await;
     running.comes_to(&token, 401).await;
     assert_eq!(running.notes().await, "ready\n");
 }
@@ -95,13 +97,10 @@ async fn what_is_no_table_leaves_the_last_one_in_force() {
 #[tokio::test]
 async fn an_older_version_never_replaces_a_newer_one() {
     let Some(ns) = namespace().await else { return };
-    secrets(&ns).await;
-    let kubeconfig = ns.account().await.kubeconfig().await;
-    let front = Front::start(&kubeconfig).await;
-    let running = Running::start(sidecar(&front.kubeconfig(&kubeconfig))).await;
+    let (running, front) = Running::behind_front(&ns).await;
     let token = running.vestibule.token("admin").await;
     let old = ns.secret(USERS).await;
-    ns.set(USERS, &[("users.yaml", users_with("admin", &json!({"disabled": true})))]).await;
+    disable_admin(&ns, true).await;
     running.comes_to(&token, 401).await;
 
     for event in ["MODIFIED", "ADDED"] {
@@ -152,13 +151,24 @@ async fn several_secrets_are_one_table() {
 #[tokio::test]
 async fn a_kind_of_secret_and_one_that_is_immutable_are_read_as_any_other() {
     let Some(ns) = namespace().await else { return };
-    let data = json!({"users.yaml": default_users().to_string()});
-    let secret = json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": USERS},
-        "type": "example.org/users", "immutable": true, "stringData": data,
-    });
-    ns.admin().create(&ns.path("secrets"), &secret).await;
-    ns.create_secret(KEYS, &[] as &[(&str, &str)]).await;
+    let secret = |name: &str, immutable: bool, data: serde_json::Value| {
+        json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
+            "type": "example.org/any", "immutable": immutable, "stringData": data,
+        })
+    };
+    let users = json!({"users.yaml": default_users().to_string()});
+    ns.admin().create(&ns.path("secrets"), &secret(USERS, true, users)).await;
+    ns.admin().create(&ns.path("secrets"), &secret(KEYS, false, json!({}))).await;
     let running = Running::start(sidecar(&ns.account().await.kubeconfig().await)).await;
-    running.vestibule.token("admin").await;
+    let token = running.vestibule.token("admin").await;
+    assert_eq!(running.status(&token).await, 200);
+    assert_eq!(ns.secret(KEYS).await["type"], "example.org/any");
+    // One that becomes immutable with its last change, and goes.
+    let users = users_with("admin", &json!({"disabled": true}));
+    ns.delete_secret(USERS).await;
+    ns.create_secret(USERS, &[("users.yaml", &users)]).await;
+    ns.patch_secret(USERS, &json!({"immutable": true})).await;
+    running.comes_to(&token, 401).await;
+    running.nothing_is_noted().await;
 }

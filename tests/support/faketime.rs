@@ -9,6 +9,9 @@ use super::Setup;
 const LIBRARIES: &str = "/usr/lib";
 const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
 
+/// What a test says that cannot run without it.
+pub(crate) const NEEDS_FAKETIME: &str = "libfaketime (Debian's package `libfaketime`)";
+
 /// libfaketime, where it is installed.
 pub(crate) fn faketime() -> Option<PathBuf> {
     let architectures = fs::read_dir(LIBRARIES).ok()?;

@@ -6,16 +6,26 @@
 mod app;
 mod certificates;
 mod client;
+mod clocks;
+mod commands;
 mod faketime;
+pub(crate) mod figures;
 mod http2;
+mod kept;
 mod metrics;
 mod process;
+mod replaced;
+mod revoked;
+mod rotation;
 mod setup;
+mod skipped;
 mod tokens;
+mod traffic;
 mod users;
 mod vestibule;
 mod volume;
 mod wire;
+mod withdrawn;
 
 use std::time::Duration;
 
@@ -24,14 +34,22 @@ use tokio::time::{Instant, sleep};
 pub(crate) use app::{App, Listening, Seen, body, full};
 pub(crate) use certificates::{ClientCa, Pair, Purpose};
 pub(crate) use client::{Answer, Call, Client, Connection, get, post};
-pub(crate) use faketime::faketime;
+pub(crate) use clocks::Fast;
+pub(crate) use commands::{Commands, Ran, run_beside};
+pub(crate) use faketime::{NEEDS_FAKETIME, faketime};
 pub(crate) use http2::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS,
     WINDOW_UPDATE, fields, frame, request as request_fields,
 };
+pub(crate) use kept::{InDirectory, Kept};
 pub(crate) use metrics::Metrics;
+pub(crate) use replaced::Replaced;
+pub(crate) use revoked::revoked;
+pub(crate) use rotation::{Called, Spans, log_in_and_call, rotations_of, time};
 pub(crate) use setup::{Setup, set_mode};
+pub(crate) use skipped::{say, skipped};
 pub(crate) use tokens::{Jwk, claims, decode, now};
+pub(crate) use traffic::{Traffic, spread};
 pub(crate) use users::{
     argon2, argon2_with, bcrypt, bcrypt_with, credential, default_users, htpasswd_line, password_of, slow_argon2,
     slow_hash,
@@ -39,6 +57,7 @@ pub(crate) use users::{
 pub(crate) use vestibule::{Failed, Vestibule};
 pub(crate) use volume::publish;
 pub(crate) use wire::{Head, Wire};
+pub(crate) use withdrawn::withdrawn;
 
 /// How long anything may take that should happen at once; generous, for machines that are busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

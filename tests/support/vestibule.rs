@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
@@ -89,25 +90,32 @@ impl Vestibule {
         self.reload("keys", "keys/keys.jwks", &Jwk::ring(keys)).await;
     }
 
-    /// Replaces a file and waits until `vestibule_reloads_total{what, result="ok"}` says that it is in force.
+    /// Replaces a file and waits until it is in force.
     pub(crate) async fn reload(&self, what: &str, name: &str, text: &str) {
-        let series = format!("vestibule_reloads_total{{what=\"{what}\",result=\"ok\"}}");
-        let before = self.metrics().await.value(&series);
-        self.replace(name, text);
-        eventually(&format!("a reload of {what}"), async || {
-            (self.metrics().await.value(&series) > before).then_some(())
+        self.reloaded(what, "ok", async { self.replace(name, text) }).await;
+    }
+
+    /// Makes a change and waits until `vestibule_reloads_total` says that it has had this result; how long that took.
+    pub(crate) async fn reloaded<T>(&self, what: &str, result: &str, change: impl Future<Output = T>) -> Duration {
+        let before = self.reloads(what, result).await;
+        let began = Instant::now();
+        change.await;
+        eventually(&format!("a reload of {what}: {result}"), async || {
+            (self.reloads(what, result).await > before).then_some(())
         })
         .await;
+        began.elapsed()
+    }
+
+    /// How many reloads have had this result.
+    pub(crate) async fn reloads(&self, what: &str, result: &str) -> f64 {
+        let series = format!("vestibule_reloads_total{{what=\"{what}\",result=\"{result}\"}}");
+        self.metrics().await.find(&series).unwrap_or_default()
     }
 
     /// Replaces a file and waits until it has been read, with whatever result.
     pub(crate) async fn replaced(&self, what: &str, name: &str, text: &str) {
-        let count = async || {
-            let metrics = self.metrics().await;
-            let with =
-                |result| metrics.value(&format!("vestibule_reloads_total{{what=\"{what}\",result=\"{result}\"}}"));
-            with("ok") + with("error")
-        };
+        let count = async || self.reloads(what, "ok").await + self.reloads(what, "error").await;
         let before = count().await;
         self.replace(name, text);
         eventually(&format!("{what} being read"), async || (count().await > before).then_some(())).await;
@@ -210,7 +218,7 @@ impl Failed {
 }
 
 /// Replaces a file whole: readers see the old text or the new one.
-fn replace(file: &Path, text: &str) {
+pub(super) fn replace(file: &Path, text: &str) {
     let beside = file.with_extension("new~");
     fs::write(&beside, text).expect("a file");
     fs::rename(&beside, file).expect("a rename");

@@ -1,6 +1,6 @@
 //! The pods that hold a sidecar: time to end, service account, mounts by subPath.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -84,6 +84,7 @@ pub(super) fn findings(pods: &Pods, account: Option<&str>, shutdown: &Shutdown) 
         ));
     }
     findings.extend(shared(pods));
+    findings.extend(shared_by_workloads(pods));
     if let Some(names) = named(&|pod| has_sub_path(pod)) {
         findings.push(Finding::warning(
             "mounts",
@@ -113,6 +114,27 @@ fn shared(pods: &Pods) -> Option<Finding> {
     ))
 }
 
+/// Workloads that are each other's key to the Secrets.
+fn shared_by_workloads(pods: &Pods) -> Option<Finding> {
+    let mut workloads: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for pod in &pods.with_sidecar {
+        workloads.entry(account_of(pod)).or_default().insert(workload_of(pod));
+    }
+    workloads.retain(|account, workloads| *account != "default" && workloads.len() > 1);
+    if workloads.is_empty() {
+        return None;
+    }
+    let told = workloads.iter().map(|(account, workloads)| format!("{account} by {}", listed(workloads.iter())));
+    Some(Finding::warning(
+        PODS,
+        format!(
+            "several workloads run as one service account, and each can read and rotate what the others can: {}",
+            listed(told)
+        ),
+        "give each workload a service account of its own, with a Role for its own Secrets",
+    ))
+}
+
 /// The container that is the sidecar: by its name or its image's.
 pub(super) fn sidecar(pod: &Value) -> Option<&Value> {
     let is_ours = |container: &&Value| {
@@ -132,11 +154,43 @@ pub(super) fn name(pod: &Value) -> &str {
     text(pod, "/metadata/name").unwrap_or("(without a name)")
 }
 
+/// The names of pods; `None` where there is no pod.
 fn names<'a>(pods: impl Iterator<Item = &'a Value>) -> Option<String> {
-    let all: Vec<&str> = pods.map(name).collect();
-    let more = all.len().saturating_sub(SHOWN);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    (!all.is_empty()).then(|| format!("{}{more}", all[..all.len().min(SHOWN)].join(", ")))
+    let mut pods = pods.peekable();
+    pods.peek().is_some().then(|| listed(pods.map(name)))
+}
+
+fn listed(all: impl Iterator<Item = impl AsRef<str>>) -> String {
+    let mut text = String::new();
+    let mut more = 0;
+    for (number, one) in all.enumerate() {
+        if number >= SHOWN {
+            more += 1;
+            continue;
+        }
+        let parted = if number > 0 { ", " } else { "" };
+        text.push_str(parted);
+        text.push_str(one.as_ref());
+    }
+    if more > 0 {
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
+}
+
+/// What made the pod, such as `Deployment shop`; a pod that nobody made is its own.
+fn workload_of(pod: &Value) -> String {
+    let controls = |owner: &&Value| owner.get("controller") == Some(&Value::Bool(true));
+    let Some(owner) = items(pod, "/metadata/ownerReferences").find(controls) else {
+        return format!("Pod {}", name(pod));
+    };
+    let (kind, name) = (text(owner, "/kind").unwrap_or_default(), text(owner, "/name").unwrap_or_default());
+    // A Deployment's ReplicaSets differ by the hash of their template, two in the middle of a rollout.
+    let hash = text(pod, "/metadata/labels/pod-template-hash").unwrap_or_default();
+    match name.strip_suffix(hash).and_then(|name| name.strip_suffix('-')) {
+        Some(name) if kind == "ReplicaSet" && !hash.is_empty() => format!("Deployment {name}"),
+        _ => format!("{kind} {name}"),
+    }
 }
 
 fn account_of(pod: &Value) -> &str {
@@ -178,7 +232,10 @@ mod tests {
 
     fn pod(name: &str, grace: u64) -> Value {
         json!({
-            "metadata": {"name": name},
+            "metadata": {
+                "name": name, "labels": {"pod-template-hash": "7d9"},
+                "ownerReferences": [{"kind": "ReplicaSet", "name": "shop-7d9", "controller": true}],
+            },
             "spec": {
                 "terminationGracePeriodSeconds": grace,
                 "serviceAccountName": "shop",
@@ -226,6 +283,34 @@ mod tests {
         assert!(warned(vec![held.clone()], Vec::new()).is_empty());
         held["spec"]["containers"][1]["volumeMounts"] = token;
         assert!(warned(vec![held], Vec::new())[0].contains("token is mounted"));
+    }
+
+    #[test]
+    fn workloads_that_share_an_account_are_named() {
+        let of = |name: &str, owners: Value| {
+            let mut pod = pod(name, 60);
+            pod["metadata"]["ownerReferences"] = owners;
+            pod
+        };
+        let made_by = |kind: &str, name: &str| json!([{"kind": kind, "name": name, "controller": true}]);
+        let old = of("old", made_by("ReplicaSet", "shop-7d8"));
+        let mut rollout = old.clone();
+        rollout["metadata"]["labels"]["pod-template-hash"] = json!("7d8");
+        assert!(warned(vec![pod("a", 60), pod("b", 60), rollout], Vec::new()).is_empty());
+        let mut default = vec![of("c", made_by("StatefulSet", "db")), of("d", Value::Null)];
+        for (pods, named) in [
+            (vec![pod("a", 60), of("c", made_by("StatefulSet", "db"))], "shop by Deployment shop, StatefulSet db"),
+            (vec![of("c", Value::Null), of("d", json!([{"kind": "Node", "name": "n"}]))], "shop by Pod c, Pod d"),
+            (vec![pod("a", 60), old], "shop by Deployment shop, ReplicaSet shop-7d8"),
+        ] {
+            let warned = warned(pods, Vec::new());
+            assert!(warned.len() == 1 && warned[0].ends_with(named), "{named}: {warned:?}");
+        }
+        // That every pod has it is told already.
+        for pod in &mut default {
+            pod["spec"]["serviceAccountName"] = Value::Null;
+        }
+        assert_eq!(warned(default, Vec::new()).len(), 1);
     }
 
     #[test]

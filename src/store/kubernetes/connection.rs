@@ -198,9 +198,9 @@ fn cause(error: &(dyn StdError + 'static)) -> String {
             found = if error.is_timeout() { "it no longer answers" } else { "the connection broke off" }.to_owned();
         }
         if let Some(error) = error.downcast_ref::<io::Error>() {
-            // rustls' errors come inside.
-            if let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                return tls_cause(inner);
+            // What is inside is passed over by `source`, which tells what is behind that: rustls' errors are two deep.
+            if let Some(inner) = error.get_ref() {
+                next = Some(inner);
             }
             match error.kind() {
                 io::ErrorKind::Other | io::ErrorKind::UnexpectedEof => {}
@@ -346,9 +346,12 @@ mod tests {
     #[test]
     fn what_broke_is_told_from_the_whole_chain() {
         let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        let cases: [(io::Error, &str); 3] = [
+        let tls = || io::Error::new(io::ErrorKind::InvalidData, tls.clone());
+        let cases: [(io::Error, &str); 5] = [
             (io::ErrorKind::ConnectionRefused.into(), "connection refused"),
-            (io::Error::new(io::ErrorKind::InvalidData, tls), "its certificate is of a CA that is not trusted"),
+            (tls(), "its certificate is of a CA that is not trusted"),
+            (io::Error::other(tls()), "its certificate is of a CA that is not trusted"),
+            (io::Error::other(io::Error::from(io::ErrorKind::ConnectionReset)), "connection reset"),
             (io::Error::other("something else"), "the request failed"),
         ];
         for (error, expected) in cases {

@@ -2,12 +2,14 @@
 
 use std::io::Write as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use tokio::task::LocalSet;
+use tokio::time::sleep;
 
-use super::*;
 use crate::alone;
 use crate::figures::{figure, long};
+use crate::support::*;
 
 const CLIENTS: usize = 8;
 
@@ -51,10 +53,10 @@ async fn files_in_place() {
     let pairs: Vec<_> = (0..4).map(|_| setup.issue(30)).collect();
     let vestibule = setup.start().await;
     vestibule.replace("tls.crt", &pairs[3].certificate);
-    reloaded(&vestibule, "certificate", "ok", || vestibule.replace("tls.key", &pairs[3].key)).await;
+    vestibule.reload("certificate", "tls.key", &pairs[3].key).await;
     let traffic = traffic(&vestibule, &pairs).await;
-    let mut before = (pairs[3].der(), count(&vestibule, "certificate", "ok").await);
-    let mut bad = count(&vestibule, "certificate", "error").await;
+    let mut before = (pairs[3].der(), vestibule.reloads("certificate", "ok").await);
+    let mut bad = vestibule.reloads("certificate", "error").await;
     let mut times = Vec::new();
     let rounds = if long() { 200 } else { 16 };
     for round in 0..rounds {
@@ -69,7 +71,7 @@ async fn files_in_place() {
             vestibule.replace(first.0, first.1);
         }
         eventually("half a pair is told", async || {
-            let errors = count(&vestibule, "certificate", "error").await;
+            let errors = vestibule.reloads("certificate", "error").await;
             (errors > bad).then_some(())
         })
         .await;
@@ -84,15 +86,15 @@ async fn files_in_place() {
         times.push(began.elapsed());
         // Counted a moment after it is in force.
         eventually("the new pair is counted", async || {
-            (count(&vestibule, "certificate", "ok").await > before.1).then_some(())
+            (vestibule.reloads("certificate", "ok").await > before.1).then_some(())
         })
         .await;
-        let now_bad = count(&vestibule, "certificate", "error").await;
+        let now_bad = vestibule.reloads("certificate", "error").await;
         // A piece more each time that the writer paused.
         assert!(now_bad - bad <= if in_pieces { 4.0 } else { 1.0 }, "round {round}: {bad} and then {now_bad}");
         bad = now_bad;
         before = (pair.der(), before.1 + 1.0);
-        assert_eq!(count(&vestibule, "certificate", "ok").await, before.1, "round {round}: one reload a pair");
+        assert_eq!(vestibule.reloads("certificate", "ok").await, before.1, "round {round}: one reload a pair");
     }
     let (served, longest) = traffic.stop().await;
     figure("certificate and key one after the other, whole and in pieces: until served", spread(&mut times));
@@ -117,16 +119,16 @@ async fn swapped_links() {
     let mut last = &pairs[3];
     for round in 0..rounds {
         let (pair, other) = (&pairs[round % 3], &pairs[(round + 1) % 3]);
-        let wrong = || swap(format!("wrong{round}"), &pair.certificate, &other.key);
-        reloaded(&vestibule, "certificate", "error", wrong).await;
+        let wrong = async { swap(format!("wrong{round}"), &pair.certificate, &other.key) };
+        vestibule.reloaded("certificate", "error", wrong).await;
         assert_eq!(vestibule.served_certificate().await, last.der(), "round {round}: the last good pair");
-        let right = || swap(format!("right{round}"), &pair.certificate, &pair.key);
-        times.push(reloaded(&vestibule, "certificate", "ok", right).await);
+        let right = async { swap(format!("right{round}"), &pair.certificate, &pair.key) };
+        times.push(vestibule.reloaded("certificate", "ok", right).await);
         assert_eq!(vestibule.served_certificate().await, pair.der(), "round {round}");
         last = pair;
     }
-    assert_eq!(count(&vestibule, "certificate", "ok").await, rounds as f64);
-    assert_eq!(count(&vestibule, "certificate", "error").await, rounds as f64, "each wrong pair once");
+    assert_eq!(vestibule.reloads("certificate", "ok").await, rounds as f64);
+    assert_eq!(vestibule.reloads("certificate", "error").await, rounds as f64, "each wrong pair once");
     let (served, longest) = traffic.stop().await;
     figure("a pair by a swap of links: until in force", spread(&mut times));
     figure("requests meanwhile, none failed", format!("{served}, the longest {} ms", longest.as_millis()));

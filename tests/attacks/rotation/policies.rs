@@ -7,11 +7,12 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::clocks::Fast;
-use super::shared::{Versions, rotations_of, skipped, time, with_keys};
+use super::shared::{Versions, with_keys};
 use crate::alone;
 use crate::figures::{figure, long};
-use crate::support::{App, Jwk, Setup, decode, eventually, faketime, get, now};
+use crate::support::{
+    App, Fast, Jwk, NEEDS_FAKETIME, Setup, decode, eventually, faketime, get, now, rotations_of, skipped, time,
+};
 
 /// Two policies in the middle of a rollout; only the second says that it is time.
 #[tokio::test]
@@ -58,7 +59,7 @@ async fn two_policies_do_not_rotate_against_each_other() {
 #[tokio::test]
 async fn one_wrong_clock_of_three_ends_no_token_early() {
     let _alone = alone().await;
-    let Some(library) = faketime() else { return skipped("libfaketime (Debian's package `libfaketime`)") };
+    let Some(library) = faketime() else { return skipped(NEEDS_FAKETIME) };
     tokio::join!(wrong_by(600.0, &library), wrong_by(-600.0, &library));
 }
 

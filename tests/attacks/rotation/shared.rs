@@ -7,21 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::support::{Jwk, Setup, Vestibule};
-
-/// How a command ended.
-#[derive(Debug)]
-pub(crate) struct Ran {
-    pub(crate) code: Option<i32>,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-/// Says loudly that a test was not run, which is a failure where CI is set.
-pub(crate) fn skipped(needs: &str) {
-    eprintln!("SKIPPED: it needs {needs}");
-    assert!(std::env::var_os("CI").is_none(), "with CI set nothing may be skipped: install {needs}");
-}
+use crate::support::{Jwk, Ran, Setup, Vestibule, run_beside};
 
 /// A command of the program, not run yet.
 pub(crate) fn command(arguments: &[&str]) -> Command {
@@ -33,14 +19,7 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
 
 /// Runs a command of the program to its end, and others meanwhile.
 pub(crate) async fn run(arguments: &[&str]) -> Ran {
-    run_command(command(arguments)).await
-}
-
-async fn run_command(mut command: Command) -> Ran {
-    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic");
-    let output = output.expect("the program starts");
-    let text = |bytes| String::from_utf8(bytes).expect("text");
-    Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    run_beside(command(arguments)).await
 }
 
 /// `--dir` of a process's own directory.
@@ -98,18 +77,4 @@ impl Drop for Versions {
     fn drop(&mut self) {
         self.done.store(true, Ordering::Relaxed);
     }
-}
-
-/// A time of a key.
-pub(crate) fn time(key: &Jwk, member: &str) -> Option<u64> {
-    key.0[member].as_u64()
-}
-
-/// How many rotations several processes have attempted with this result.
-pub(crate) async fn rotations_of(all: &[Vestibule], result: &str) -> f64 {
-    let mut sum = 0.0;
-    for vestibule in all {
-        sum += vestibule.metrics().await.value(&format!("vestibule_key_rotations_total{{result=\"{result}\"}}"));
-    }
-    sum
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::rotation::skipped;
+use crate::support::skipped;
 
 /// Unmounted when it is dropped.
 pub(super) struct Mount(PathBuf);

@@ -59,13 +59,13 @@ async fn a_read_only_directory_is_served_from_and_never_written() {
     for arguments in [&["keys", "rotate"][..], &["keys", "rotate", "--if-due"], &["keys", "revoke", "due"]] {
         let config = served.path("vestibule.yaml").display().to_string();
         let ran = run(&[arguments, &["--config", &config]].concat()).await;
-        assert_eq!((ran.code, ran.err.lines().count(), ran.out.as_str()), (Some(1), 1, ""), "{ran:?}");
+        assert_eq!((ran.code, ran.err.lines().count(), ran.out.as_str()), (1, 1, ""), "{ran:?}");
         assert!(ran.err.contains("cannot be written"), "{ran:?}");
     }
     // Where it comes from it is rotated as ever, and both keys count here.
     let dir = served.path("").display().to_string();
     let ran = run(&["keys", "rotate", "--if-due", "--rotate-every", "1h", "--propagation", "1s", "--dir", &dir]).await;
-    assert_eq!((ran.code, ran.out.is_empty()), (Some(0), false), "{ran:?}");
+    assert_eq!((ran.code, ran.out.is_empty()), (0, false), "{ran:?}");
     eventually("the new key signs", async || {
         (decode(&served.token("admin").await).0["kid"] == ran.out.trim()).then_some(())
     })

@@ -9,7 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use vestibule::pki::{Issued, LocalCa};
 
-use super::support::{Home, Ran};
+use super::support::Home;
+use crate::support::{Commands, Ran};
 
 const DAY: u64 = 86_400;
 

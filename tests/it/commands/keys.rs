@@ -4,7 +4,8 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use super::support::{Home, Ran};
+use super::support::Home;
+use crate::support::{Commands, Ran};
 
 /// The algorithms and states, in order.
 fn ring(home: &Home) -> Vec<(String, String)> {

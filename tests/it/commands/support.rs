@@ -1,26 +1,15 @@
-//! Runs the program in a directory of its own, and looks through all that it prints for secrets.
+//! A directory of its own, in which the program runs.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
 use tempfile::TempDir;
 
-/// What stored hashes begin with; nothing that is printed may hold one.
-const HASHES: [&str; 3] = ["$argon2id$v", "$2y$0", "$apr1$s"];
+use crate::support::Commands;
 
 /// A directory as `dev` makes it, without users and keys.
 pub(super) struct Home(TempDir);
-
-/// How a run ended.
-#[derive(Debug)]
-pub(super) struct Ran {
-    pub(super) code: i32,
-    pub(super) out: String,
-    pub(super) err: String,
-}
 
 impl Home {
     pub(super) fn new() -> Self {
@@ -47,46 +36,6 @@ impl Home {
 
     pub(super) fn read(&self, inside: &str) -> String {
         fs::read_to_string(self.path(inside)).expect("a file")
-    }
-
-    /// A command that is not run yet.
-    pub(super) fn command(&self, arguments: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vestibule"));
-        command.args(arguments.split_ascii_whitespace()).current_dir(self.root()).stdin(Stdio::null());
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("VESTIBULE_") {
-                command.env_remove(name);
-            }
-        }
-        command
-    }
-
-    pub(super) fn run(&self, arguments: &str) -> Ran {
-        self.run_with(arguments, b"")
-    }
-
-    pub(super) fn run_with(&self, arguments: &str, stdin: &[u8]) -> Ran {
-        let mut command = self.command(arguments);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        // It may end without having read everything.
-        let _ = child.stdin.take().expect("a pipe").write_all(stdin);
-        Ran::of(child.wait_with_output().expect("the program ends"))
-    }
-
-    /// Runs what must work; what it printed on standard output.
-    pub(super) fn done(&self, arguments: &str) -> String {
-        let ran = self.run(arguments);
-        assert_eq!(ran.code, 0, "{arguments}: {ran:?}");
-        ran.out
-    }
-
-    pub(super) fn json(&self, arguments: &str) -> Value {
-        serde_json::from_str(&self.done(arguments)).expect("JSON")
     }
 
     /// A user with a generated password.
@@ -118,23 +67,15 @@ impl Home {
     }
 }
 
-impl Ran {
-    pub(super) fn of(output: std::process::Output) -> Self {
-        let text = |bytes| String::from_utf8(bytes).expect("text");
-        let ran =
-            Self { code: output.status.code().expect("no signal"), out: text(output.stdout), err: text(output.stderr) };
-        for hash in HASHES {
-            assert!(!ran.out.contains(hash) && !ran.err.contains(hash), "a hash is printed: {ran:?}");
+impl Commands for Home {
+    fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vestibule"));
+        command.args(arguments.split_ascii_whitespace()).current_dir(self.root()).stdin(Stdio::null());
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("VESTIBULE_") {
+                command.env_remove(name);
+            }
         }
-        ran
-    }
-
-    /// Failed with this code, one line on standard error that holds these words, and nothing else.
-    #[track_caller]
-    pub(super) fn refused(&self, code: i32, words: &str) {
-        assert_eq!(self.code, code, "{self:?}");
-        assert!(self.err.starts_with("vestibule: ") && self.err.lines().count() == 1, "{self:?}");
-        assert!(self.err.contains(words), "{words:?} in {self:?}");
-        assert_eq!(self.out, "", "{self:?}");
+        command
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::support::Home;
+use crate::support::Commands;
 
 fn home() -> Home {
     Home::new().with_user("ann").with_key()

@@ -2,7 +2,8 @@
 
 use std::os::unix::process::CommandExt;
 
-use super::support::{Home, Ran};
+use super::support::Home;
+use crate::support::{Commands, Ran};
 
 #[test]
 fn bad_usage_is_one_line_that_repeats_no_value() {

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::support::{Home, Ran};
+use super::support::Home;
+use crate::support::{Commands, Ran};
 
 const BCRYPT: &str = "$2y$04$abcdefghijklmnopqrstuuMPqsMmwz4.mKVGzzGg1NJ7Du8SGSBpq";
 

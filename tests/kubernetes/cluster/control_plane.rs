@@ -36,12 +36,16 @@ pub(crate) struct ControlPlane {
     administrator: Pair,
     account_key: Vec<u8>,
     running: Mutex<Running>,
+    /// Tests begin together.
+    recovering: tokio::sync::Mutex<()>,
     folder: Folder,
 }
 
 struct Running {
     /// Has signed what the API server shows from its next start on.
     authority: Authority,
+    /// Of one test's, besides those that it always has.
+    flags: Vec<String>,
     api_server: Option<Watched>,
     #[expect(dead_code, reason = "held for its drop")]
     etcd: Watched,
@@ -101,7 +105,8 @@ impl ControlPlane {
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             administrator: clients.client("admin", "system:masters"),
             account_key: accounts.serialize_der(),
-            running: Mutex::new(Running { authority: Authority::new(), api_server: None, etcd }),
+            recovering: tokio::sync::Mutex::default(),
+            running: Mutex::new(Running { authority: Authority::new(), flags: Vec::new(), api_server: None, etcd }),
             folder,
         };
         plane.new_authority();
@@ -160,6 +165,13 @@ impl ControlPlane {
         self.ready().await.expect("the API server is ready");
     }
 
+    /// Stops the API server and starts it with these flags besides, until another test begins.
+    pub(crate) async fn restart_with(&self, flags: &[&str]) {
+        self.stop_api_server().await;
+        self.running().flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        self.start_api_server().await;
+    }
+
     /// Lets the API server hang: connections stay, nothing is answered (SIGSTOP).
     pub(crate) fn pause(&self) {
         self.signal(Signal::STOP);
@@ -172,7 +184,13 @@ impl ControlPlane {
 
     /// Makes good what a test has left stopped.
     pub(super) async fn recover(&self) {
+        let _recovering = self.recovering.lock().await;
         self.cont();
+        let is_plain = self.running().flags.is_empty();
+        if !is_plain {
+            self.stop_api_server().await;
+            self.running().flags.clear();
+        }
         let is_running = self.running().api_server.as_mut().is_some_and(|api_server| api_server.ended().is_none());
         if !is_running {
             self.start_api_server().await;
@@ -211,9 +229,9 @@ impl ControlPlane {
             "--audit-log-maxsize=1000".to_owned(),
             "--v=1".to_owned(),
         ];
-        flags.extend(self.flags.iter().cloned());
         let program = self.binaries.join("kube-apiserver");
         let mut running = self.running();
+        flags.extend(self.flags.iter().chain(&running.flags).cloned());
         if running.api_server.as_mut().is_none_or(|api_server| api_server.ended().is_some()) {
             running.api_server = Some(Watched::start(&program, &flags, &self.folder.path("kube-apiserver.log"))?);
         }

@@ -32,7 +32,7 @@ use crate::support::{Call, Client};
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// Speaks HTTP/1.1 and HTTP/2; everything ends when it is dropped. It passes tokens on, and no client certificate.
+/// Speaks HTTP/2 and HTTP/1.1, or the latter alone; everything ends when it is dropped. It passes tokens on, and no client certificate.
 pub(crate) struct Front {
     /// Where clients connect to; [`Front::kubeconfig`] has it.
     pub(crate) address: SocketAddr,
@@ -81,6 +81,15 @@ struct Rule {
 impl Front {
     /// In front of what the kubeconfig connects to, with a certificate by another authority.
     pub(crate) async fn start(behind: &Kubeconfig) -> Self {
+        Self::speaking(behind, &["h2", "http/1.1"]).await
+    }
+
+    /// The same without HTTP/2.
+    pub(crate) async fn start_http1(behind: &Kubeconfig) -> Self {
+        Self::speaking(behind, &["http/1.1"]).await
+    }
+
+    async fn speaking(behind: &Kubeconfig, protocols: &[&str]) -> Self {
         let authority = Authority::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -92,7 +101,7 @@ impl Front {
             watches: Watches::default(),
         });
         let (goodbyes, ending) = watch::channel(0);
-        tokio::spawn(accept(listener, acceptor(&authority), Arc::clone(&shared), ending));
+        tokio::spawn(accept(listener, acceptor(&authority, protocols), Arc::clone(&shared), ending));
         Self { address, ca: authority.certificate, shared, goodbyes }
     }
 
@@ -297,14 +306,14 @@ async fn serve(stream: TcpStream, tls: TlsAcceptor, shared: Arc<Shared>, mut end
     }
 }
 
-fn acceptor(authority: &Authority) -> TlsAcceptor {
+fn acceptor(authority: &Authority, protocols: &[&str]) -> TlsAcceptor {
     let pair = authority.server();
     let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("PEM");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.expect("the provider's versions").with_no_client_auth();
     let mut config = config.with_single_cert(vec![CertificateDer::from(pair.der())], key).expect("a pair");
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     TlsAcceptor::from(Arc::new(config))
 }
 

@@ -20,9 +20,7 @@ mod secrets;
 mod trail;
 mod watches;
 
-use std::io::{self, Write as _};
 use std::sync::{Arc, Once};
-use std::thread;
 
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -37,6 +35,8 @@ pub(crate) use pki::Authority;
 pub(crate) use pod::Pod;
 pub(crate) use secrets::entry;
 pub(crate) use trail::{Entry, Trail};
+
+use crate::support::{say, skipped};
 
 /// Names a folder that holds `kube-apiserver` and `etcd`. Or it is `kubeconfig`, for the cluster that `KUBECONFIG`
 /// names, in which namespaces are then made and deleted; or `none`, for those who skip these tests on purpose.
@@ -119,17 +119,4 @@ impl Cluster {
             Self::Named(_) => panic!("only `alone` promises a cluster of our own"),
         }
     }
-}
-
-/// Says that a test is skipped; where CI is set, that is a failure.
-pub(crate) fn skipped(needs: &str) {
-    let test = thread::current();
-    say(&format!("SKIPPED {}: needs {needs}", test.name().unwrap_or_default()));
-    assert!(std::env::var_os("CI").is_none(), "with CI set nothing may be skipped: needs {needs}");
-}
-
-/// To standard error itself: what tests print is shown only when they fail.
-fn say(line: &str) {
-    // A closed standard error is no fault of a test.
-    drop(writeln!(io::stderr(), "{line}"));
 }

@@ -9,8 +9,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::kubeconfig::Kubeconfig;
-use super::skipped;
-use crate::support::{Setup, publish};
+use crate::support::{Setup, publish, skipped};
 
 /// Gives a process its own view of the file system, with the first argument's folder where kubelet mounts the service
 /// account's files, and becomes the command that follows. The process id stays.

@@ -5,10 +5,10 @@ use std::net::TcpListener;
 use serde_json::{Value, json};
 use vestibule::pki::LocalCa;
 
-use super::shell::Shell;
 use crate::cluster::{Front, KEYS, Kubeconfig, Namespace, USERS, namespace};
 use crate::managed::TLS;
-use crate::support::{now, set_mode};
+use crate::shell::{Shell, allow_account};
+use crate::support::{Commands, now, set_mode};
 
 const NONE: &[(&str, &str)] = &[];
 
@@ -114,7 +114,7 @@ async fn rights_that_are_missing_or_too_many_are_named() {
     }
     account.grant().await;
     checked.assert_found("", 0, &[]);
-    bind(
+    allow_account(
         &ns,
         "vestibule",
         "wide",
@@ -161,7 +161,7 @@ async fn pods_and_services_are_looked_at_where_they_may_be() {
     let Some(ns) = namespace().await else { return };
     stocked(&ns).await;
     let checked = Checked::new(&ns.account().await.kubeconfig().await, &ns.name);
-    bind(
+    allow_account(
         &ns,
         "vestibule",
         "looks",
@@ -177,6 +177,10 @@ async fn pods_and_services_are_looked_at_where_they_may_be() {
     let container = |name: &str| json!({"name": name, "image": name});
     ns.admin().create(&ns.path("pods"), &pod("shop", json!([container("shop"), container("vestibule")]))).await;
     ns.admin().create(&ns.path("pods"), &pod("job", json!([container("job")]))).await;
+    let mut database = pod("db", json!([container("db"), container("vestibule")]));
+    database["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "1", "controller": true}]);
+    ns.admin().create(&ns.path("pods"), &database).await;
     let port = checked.port();
     for (name, target) in [("past", json!(port)), ("through", json!(10443))] {
         let spec = json!({"selector": {"app": "shop"}, "ports": [{"port": 80, "targetPort": target}]});
@@ -188,12 +192,17 @@ async fn pods_and_services_are_looked_at_where_they_may_be() {
         0,
         &[
             "`list` on all pods",
-            "warning shutdown: ending may take 35 s, and pods are killed sooner: shop",
+            "warning shutdown: ending may take 35 s, and pods are killed sooner: db, shop",
             "run as the same service account, with all its rights: job",
+            "can read and rotate what the others can: vestibule by Pod shop, StatefulSet db",
             &format!("warning services: Service past leads to the application's own port {port}"),
         ],
     );
-    checked.assert_found("--shutdown-delay 0s --shutdown-grace 25s", 0, &["`list` on all pods", "job", "Service past"]);
+    checked.assert_found(
+        "--shutdown-delay 0s --shutdown-grace 25s",
+        0,
+        &["`list` on all pods", "job", "StatefulSet db", "Service past"],
+    );
 }
 
 #[tokio::test]
@@ -266,18 +275,4 @@ async fn a_managed_certificate_is_judged_by_when_it_should_have_been_renewed() {
     // With files, the same rights are too many.
     checked.shell.write("config.yaml", &config);
     checked.assert_found("", 0, &[&format!("`get`, `list`, `watch` on Secret {TLS}")]);
-}
-
-/// Gives a service account more rights.
-async fn bind(ns: &Namespace, account: &str, name: &str, rules: &Value) {
-    let api = "rbac.authorization.k8s.io/v1";
-    let path = format!("/apis/{api}/namespaces/{}", ns.name);
-    let role = json!({"apiVersion": api, "kind": "Role", "metadata": {"name": name}, "rules": rules});
-    let binding = json!({
-        "apiVersion": api, "kind": "RoleBinding", "metadata": {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": ns.name}],
-    });
-    ns.admin().create(&format!("{path}/roles"), &role).await;
-    ns.admin().create(&format!("{path}/rolebindings"), &binding).await;
 }

@@ -4,8 +4,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::shell::{Ran, Shell, allow};
 use crate::cluster::{Front, KEYS, Pod, Reply, namespace};
+use crate::shell::{Shell, allow};
+use crate::support::{Commands, Ran};
 
 const NONE: &[(&str, &str)] = &[];
 

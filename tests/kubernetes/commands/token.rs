@@ -1,7 +1,8 @@
 //! `token` on Secrets: minted and judged on what stands there now.
 
-use super::shell::Shell;
 use crate::cluster::{KEYS, USERS, namespace};
+use crate::shell::Shell;
+use crate::support::Commands;
 
 const NONE: &[(&str, &str)] = &[];
 

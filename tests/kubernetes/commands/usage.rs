@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::shell::{Ran, Shell};
 use crate::cluster::{USERS, User, namespace};
+use crate::shell::Shell;
+use crate::support::{Commands, Ran, set_mode};
 
 const NONE: &[(&str, &str)] = &[];
 
@@ -37,6 +38,41 @@ async fn a_kubeconfig_that_is_no_good_is_bad_usage() {
         for command in ["users list", "keys rotate", "token issue ann"] {
             shell.run(&format!("{command} --namespace {} {options}", ns.name)).refused(64, words);
         }
+    }
+}
+
+/// The plugin's token is what the API server sees, and another context has another namespace.
+#[tokio::test]
+async fn an_exec_plugin_and_a_context_say_who_asks_and_where() {
+    let Some(ns) = namespace().await else { return };
+    let other = ns.another().await;
+    for place in [&ns, &other] {
+        place.create_secret(USERS, NONE).await;
+    }
+    let shell = Shell::admin(&ns);
+    let kubeconfig = ns.account().await.kubeconfig().await;
+    let credential = json!({
+        "apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
+        "status": {"token": kubeconfig.token()},
+    });
+    shell.write("plugin", &format!("#!/bin/sh\necho '{credential}'\n"));
+    set_mode(&shell.path("plugin"), 0o700);
+    let exec = json!({
+        "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never", "command": shell.path("plugin"),
+    });
+    shell.write("exec", &kubeconfig.with_user(User::Other(json!({"exec": exec}))).document().to_string());
+    shell.done(&format!("users list --kubeconfig exec --secret {USERS}"));
+    let user = format!("patched by system:serviceaccount:{}:vestibule", ns.name);
+    shell.run(&format!("users add ann --generate --kubeconfig exec --secret {USERS}")).refused(1, &user);
+
+    let mut two = ns.admin().kubeconfig.in_namespace(&ns.name).document();
+    let context = json!({"cluster": "tests", "user": "tests", "namespace": other.name});
+    two["contexts"].as_array_mut().expect("contexts").push(json!({"name": "other", "context": context}));
+    shell.write("contexts", &two.to_string());
+    shell.done(&format!("users add bob --generate --kubeconfig contexts --context other --secret {USERS}"));
+    for (place, users) in [(&ns, 0), (&other, 1)] {
+        let list = shell.json(&format!("users list -o json --namespace {} --secret {USERS}", place.name));
+        assert_eq!(list.as_array().map(Vec::len), Some(users), "{list}");
     }
 }
 

@@ -5,8 +5,9 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use super::shell::{Ran, Shell, allow};
 use crate::cluster::{USERS, entry, namespace};
+use crate::shell::{Shell, allow};
+use crate::support::{Commands, Ran};
 
 const NONE: &[(&str, &str)] = &[];
 /// What a Secret holds at most, in bytes.
