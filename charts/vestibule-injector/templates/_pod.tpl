@@ -45,7 +45,7 @@
         ? 'volume ' + variables.tokens[0] + ' gives the application a token of the pod\'s service account, which may read users and keys: leave the volume out, give it an audience of its own, or set vestibule.dev/store to "mounted"' : '',
       variables.volumes.exists(v, !(v.name in ['vestibule-users', 'vestibule-keys']) && (v.?secret.?secretName.orValue('') in variables.secrets
           || v.?projected.?sources.orValue([]).exists(s, s.?secret.?name.orValue('') in variables.secrets)))
-        || variables.theirs.exists(c, c.?env.orValue([]).exists(e, e.?valueFrom.?secretKeyRef.?name.orValue('') in variables.secrets)
+        || variables.theirs.exists(c, c.?env.orValue([]).exists(e, has(e.valueFrom) && e.valueFrom.?secretKeyRef.?name.orValue('') in variables.secrets)
           || c.?envFrom.orValue([]).exists(e, e.?secretRef.?name.orValue('') in variables.secrets))
         ? 'a volume or a variable of the application holds the Secret of the users or the keys, which are the sidecar\'s alone: take it away' : '',
       variables.theirs.exists(c, c.?ports.orValue([]).exists(p, p.?protocol.orValue('TCP') == 'TCP' && p.containerPort in [variables.listen, variables.admin]))
