@@ -8,6 +8,7 @@ mod commands;
 mod faults;
 mod front;
 mod idle;
+mod injection;
 mod keys;
 mod managed;
 mod outage;
