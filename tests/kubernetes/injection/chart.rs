@@ -30,11 +30,7 @@ pub(super) struct Policies {
 
 /// The objects of the chart with these values; `None`, said loudly, where there is no Helm.
 pub(super) fn render(name: &str, kubernetes: &str, values: &Value) -> Option<Rendered> {
-    let Some(helm) = helm() else {
-        skipped(&format!("Helm: run tests/helm, or let {VARIABLE} name the program"));
-        return None;
-    };
-    let mut command = Command::new(helm);
+    let mut command = helm()?;
     command.args(["template", name, CHART, "--kube-version", kubernetes]);
     for (key, value) in values.as_object().into_iter().flatten() {
         command.args(["--set-json", &format!("{key}={value}")]);
@@ -48,13 +44,24 @@ pub(super) fn render(name: &str, kubernetes: &str, values: &Value) -> Option<Ren
     Some(Ok(documents.collect()))
 }
 
-fn helm() -> Option<PathBuf> {
-    if let Some(named) = var_os(VARIABLE) {
-        return Some(named.into());
+/// What Helm itself finds wrong with the chart.
+pub(super) fn lint() -> Option<Result<(), String>> {
+    let output = helm()?.args(["lint", "--strict", CHART, "--kube-version", KUBERNETES]).output().expect("Helm starts");
+    Some(if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stdout).into_owned()) })
+}
+
+/// `None`, said loudly, where there is none.
+fn helm() -> Option<Command> {
+    let cached = || {
+        let cache = var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        let cache = cache.or_else(|| Some(PathBuf::from(var_os("HOME")?).join(".cache")))?;
+        Some(cache.join("vestibule/helm")).filter(|helm| helm.exists())
+    };
+    let helm = var_os(VARIABLE).map(PathBuf::from).or_else(cached);
+    if helm.is_none() {
+        skipped(&format!("Helm: run tests/helm, or let {VARIABLE} name the program"));
     }
-    let cache = var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(var_os("HOME")?).join(".cache")))?;
-    Some(cache.join("vestibule/helm")).filter(|helm| helm.exists())
+    helm.map(Command::new)
 }
 
 impl Policies {

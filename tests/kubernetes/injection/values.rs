@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::chart::{Policies, render};
+use super::chart::{Policies, lint, render};
 use super::pods::{accounts, dry_run, plain};
 use crate::cluster::namespace;
 
@@ -49,6 +49,12 @@ fn values_that_are_wrong_are_refused_by_name() {
         let error = rendered.expect_err(&format!("{key}: {value}"));
         assert!(error.contains(named), "{key}: {value}: {error}");
     }
+}
+
+#[test]
+fn helm_finds_nothing_wrong() {
+    let Some(found) = lint() else { return };
+    assert_eq!(found, Ok(()));
 }
 
 #[tokio::test]
