@@ -3,6 +3,7 @@
 mod check;
 mod completions;
 mod dev;
+mod inject;
 mod keys;
 mod kubeconfig;
 mod output;
@@ -40,6 +41,7 @@ pub(crate) fn main() -> ExitCode {
         Some(("keys", arguments)) => keys::run(arguments),
         Some(("token", arguments)) => token::run(arguments),
         Some(("check", arguments)) => check::run(arguments),
+        Some(("inject", arguments)) => inject::run(arguments),
         Some(("completions", arguments)) => completions::run(arguments),
         _ => unreachable!("clap asks for one of the subcommands"),
     };
@@ -90,6 +92,7 @@ fn command() -> Command {
         .subcommand(keys::command())
         .subcommand(token::command())
         .subcommand(check::command())
+        .subcommand(inject::command())
         .subcommand(completions::command())
 }
 

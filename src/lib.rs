@@ -20,6 +20,7 @@ pub mod fleet;
 pub mod fuzzing;
 mod gate;
 mod http;
+mod inject;
 mod login;
 pub mod metrics;
 pub mod pki;

@@ -10,6 +10,7 @@ mod damage;
 mod faults;
 mod front;
 mod idle;
+mod injection;
 mod keys;
 mod managed;
 mod outage;
