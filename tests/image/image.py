@@ -140,7 +140,8 @@ def the_same_program_makes_the_same_image(archive, folder):
     copy.write_bytes(PROGRAM.read_bytes())
     again = folder / "again.tar"
     environment = {"TZ": "Asia/Tokyo", "LC_ALL": "C", "PYTHONHASHSEED": "7"}
-    make("--program", f"{ARCH}=copy", "--name", "localhost/vestibule:test", "--out", again, environment=environment.items(), cwd=folder)
+    named = ("--program", f"{ARCH}=copy", "--name", "localhost/vestibule:test")
+    make(*named, "--out", again, environment=environment.items(), cwd=folder)
     check(again.read_bytes() == archive.read_bytes(), "made again, elsewhere: the same bytes")
     older = folder / "older.tar"
     make("--program", f"{ARCH}={PROGRAM}", "--out", older, environment=[("SOURCE_DATE_EPOCH", "1600000000")])
@@ -169,7 +170,8 @@ def the_dockerfile_agrees(folder, files):
 
 def what_would_not_run_is_refused(folder):
     other = {"amd64": "arm64", "arm64": "amd64"}[ARCH]
-    for program, arch, word in ((Path("/bin/true"), ARCH, "not static"), (PROGRAM, other, f"not for {other}"), (ROOT / "LICENSE", ARCH, "not a")):
+    refused = [(Path("/bin/true"), ARCH, "not static"), (PROGRAM, other, f"not for {other}"), (ROOT / "LICENSE", ARCH, "not a")]
+    for program, arch, word in refused:
         said = make("--program", f"{arch}={program}", "--out", folder / "none.tar", fails=True)
         check(word in said and said.count("\n") == 1, f"{program} for {arch} is refused: {said.strip()}", said)
     check(not (folder / "none.tar").exists(), "and nothing is written")
