@@ -36,7 +36,7 @@ pub(super) fn findings(directory: &Path, policy: &Policy, now: u64) -> Vec<Findi
         findings.push(Finding::warning(
             KEYS,
             format!("{file:?} can be read by everyone"),
-            "`chmod 600` it (in a pod: `defaultMode: 0400` on the volume)",
+            "`chmod 600` it",
         ));
     }
     findings

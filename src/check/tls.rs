@@ -49,7 +49,7 @@ fn files(certificate: &Path, key: &Path, options: &TlsOptions, hosts: &[String],
         findings.push(Finding::warning(
             CERTIFICATE,
             format!("tls.key {key:?} can be read by everyone"),
-            "`chmod 600` it (in a pod: `defaultMode: 0400` on the volume)",
+            "`chmod 600` it",
         ));
     }
     let pair = match read_pair(certificate, key) {

@@ -13,6 +13,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use crate::store::file_read::{read_file, read_files};
+use crate::store::kubernetes::is_in_pod;
 use crate::store::read_error::{ReadError, Reason};
 
 /// The most bytes that a file may have.
@@ -187,9 +188,10 @@ pub fn ca_bundle(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>
     Ok(bundle)
 }
 
-/// Whether every user of the machine may read the file at `path`; not where it cannot be told.
+/// Whether every user of the machine may read the file at `path`; not where it cannot be told, nor in a pod, where nobody but
+/// this container sees what is mounted into it.
 pub fn key_is_world_readable(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o004 != 0)
+    !is_in_pod() && fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o004 != 0)
 }
 
 fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {

@@ -103,6 +103,10 @@ fn certificates_are_judged() {
     install(&home, &certificate(0), &certificate(0), true);
     fs::set_permissions(home.path("tls.key"), Permissions::from_mode(0o644)).expect("a mode");
     assert_found(&home, "", 0, &["warning certificate: tls.key \".vestibule/tls.key\" can be read by everyone"]);
+    let mut in_pod = home.command("check --config .vestibule/config.yaml");
+    let in_pod = in_pod.env("KUBERNETES_SERVICE_HOST", "192.0.2.1").output().expect("it ends");
+    let in_pod = String::from_utf8_lossy(&in_pod.stdout).into_owned();
+    assert!(in_pod.contains("ok      certificate") && !in_pod.contains("by everyone"), "{in_pod}");
     fs::remove_file(home.path("tls.key")).expect("a file");
     assert_found(&home, "", 1, &["error certificate: tls: \".vestibule/tls.key\" is not there"]);
     install(&home, &certificate(0), &certificate(0), true);
