@@ -8,8 +8,9 @@ use std::thread;
 use serde_json::{Value, json};
 
 use super::pods;
-use crate::cluster::{Api, Cluster, Namespace, skipped};
+use crate::cluster::{Api, Cluster, Namespace};
 use crate::support::eventually;
+use crate::support::skipped;
 
 /// Where Helm is, which tests/helm builds.
 const VARIABLE: &str = "VESTIBULE_HELM";
