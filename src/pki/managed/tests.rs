@@ -178,7 +178,7 @@ fn only_what_is_due_is_made() {
         ),
         (
             "after all",
-            stored.clone(),
+            stored,
             hosts,
             day(4_000),
             Some((Reason::AuthorityDue, &[CA_CERTIFICATES, CA_KEYS, CERTIFICATE, KEY])),
