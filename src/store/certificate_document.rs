@@ -27,8 +27,8 @@ pub(crate) struct Served {
 pub(crate) fn parse(entries: &BTreeMap<String, Vec<u8>>) -> Result<Parsed, String> {
     let entry = |name| entries.get(name).map_or(&[][..], Vec::as_slice);
     let (certificate, key) = (entry(CERTIFICATE), entry(KEY));
-    let has_authority = !entry(CA_CERTIFICATES).is_empty();
-    if !has_authority && !(certificate.is_empty() && key.is_empty()) {
+    let has_pair = !certificate.is_empty() || !key.is_empty();
+    if has_pair && entry(CA_CERTIFICATES).is_empty() {
         return Err(ManagedError::NotOurs.to_string());
     }
     // Half a pair is none.

@@ -154,11 +154,8 @@ impl CertificateFeed {
         }
         (self.seen, self.good) = (Some(digest), false);
         let parse = move |parsed: &mut Option<_>| *parsed = Some(certificate_document::parse(version.data()));
-        let parsed = match self.report.blocking(None, parse).await {
-            Some((Some(parsed), _)) => parsed,
-            // It has been told of.
-            Some((None, _)) | None => return,
-        };
+        // A panic has been told of.
+        let Some((Some(parsed), _)) = self.report.blocking(None, parse).await else { return };
         let taken = parsed.and_then(|Parsed { managed, served }| {
             let is_new = |served: &Served| self.in_force.as_ref() != Some(&served.pair.cert_chain);
             let news = served.filter(is_new);
