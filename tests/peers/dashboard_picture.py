@@ -14,7 +14,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.dates as dates
 import matplotlib.pyplot as plt
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from dashboard import Dashboard, filled_in
 from monitored import Monitored
@@ -37,6 +37,7 @@ def main():
     settings = {
         "keys": {"rotateEvery": "150s", "propagation": "10s"},
         "tokens": {"ttl": "30s", "maxTtl": "60s"},
+        "throttle": {"first": "200ms", "max": "1s", "forgetAfter": "30s", "entries": 50},
     }
     with Monitored(PROMETHEUS, [ALERTS], settings, SCRAPE) as fleet:
         began = time.monotonic()
@@ -110,7 +111,7 @@ class Picture:
     def _stat(self, panel, left, top, width, height):
         (series,) = self._data(panel)[:1] or [None]
         defaults = panel["fieldConfig"]["defaults"]
-        axes = self._axes(left + 1, top + height * 0.62, width - 2, height * 0.38 - 1)
+        axes = self._axes(left + 1, top + height * 0.7, width - 2, height * 0.3 - 1)
         axes.axis("off")
         color, shown = COLORS["green"], "No data"
         if series:
@@ -125,8 +126,8 @@ class Picture:
             if panel["options"]["colorMode"] == "value":
                 axes.fill_between(times, values, min(0, *values), color=color, alpha=0.18, linewidth=0)
                 axes.plot(times, values, color=color, linewidth=1)
-                axes.set_xlim(times[0], times[-1])
-        self._text(left + width / 2, top + height * 0.62, shown, size=19, color=color, ha="center", weight="bold")
+                axes.set_ylim(0, max(*values, 1e-9) * 1.1)
+        self._text(left + width / 2, top + height * 0.6, shown, size=19, color=color, ha="center", weight="bold")
 
     def _series(self, panel, left, top, width, height):
         defaults = panel["fieldConfig"]["defaults"]
@@ -155,7 +156,7 @@ class Picture:
             _, high = axes.get_ylim()
             empty = not any(value > 0 for *_, values in found for value in values)
             axes.set_ylim(0, 1 if empty else high)
-        axes.yaxis.set_major_locator(MaxNLocator(5, integer=defaults.get("decimals") == 0))
+        axes.yaxis.set_major_locator(locator(unit, axes.get_ylim(), defaults.get("decimals") == 0))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: formatted(value, unit, axis=True)))
         for moment in self._rotations:
             axes.axvline(moment, color=COLORS["blue"], linewidth=0.7, linestyle=(0, (4, 3)), alpha=0.8)
@@ -245,12 +246,25 @@ class Picture:
         return [at / 86400 for at in moments]
 
 
+def locator(unit, limits, integer):
+    """Where the lines of the vertical axis are: at round numbers of the unit."""
+    steps = {
+        "s": [one * many for one, many in [(1, 15), (1, 30), (60, 1), (60, 2), (60, 5), (3600, 6), (3600, 12)]],
+        "bytes": [many << 20 for many in (1, 2, 5, 10, 20, 50, 100)],
+    }
+    span = limits[1] - limits[0]
+    fitting = [step for step in steps.get(unit, []) if 2 <= span / step <= 5]
+    return MultipleLocator(fitting[0]) if fitting else MaxNLocator(5, integer=integer)
+
+
 def formatted(value, unit, decimals=None, axis=False):
     """A number as Grafana would show it, more or less."""
     if math.isnan(value):
         return "No data"
     if unit == "percentunit":
-        return f"{value * 100:.{decimals if decimals is not None else 1 if value < 0.1 else 0}f}%"
+        if decimals is None:
+            decimals = 0 if value == 0 or value >= 0.1 else 1 if value >= 0.01 else 2
+        return f"{value * 100:.{decimals}f}%"
     if unit == "s":
         sign, size = ("-", -value) if value < 0 else ("", value)
         for one, name in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"), (1e-6, "µs")):

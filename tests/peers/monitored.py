@@ -19,6 +19,8 @@ from sidecar import PASSWORD, USER, Application, Handler, Sidecar, check, hashed
 
 NAMESPACE, JOB = "shop", "shop/vestibule"
 START_SECONDS = 30
+NEW_CONNECTION = 0.02
+"""How often a client connects anew."""
 NOBODY = "reader"
 """A user in no group that may call the application."""
 
@@ -188,6 +190,8 @@ class Monitored:
     def _load(self, sidecar, stop):
         client = Client(sidecar)
         while not stop.wait(random.expovariate(self.pace)):
+            if random.random() < NEW_CONNECTION:
+                client.leave()
             try:
                 client.something(self.guessing, self.breaking)
             except (OSError, http.client.HTTPException, KeyError, ValueError) as error:
@@ -227,6 +231,10 @@ class Client:
         ]
         weights, calls = zip(*kinds)
         random.choices(calls, weights)[0]()
+
+    def leave(self):
+        """The next call connects anew."""
+        self._connection.close()
 
     def call(self, method, path, document=None, token=None, name=None):
         """Sends a request; the member `name` of the answer where that is 200."""
