@@ -2,6 +2,8 @@
 
 mod collector;
 mod labels;
+#[cfg(target_os = "linux")]
+mod process;
 mod sharded;
 
 use std::marker::PhantomData;
@@ -68,7 +70,7 @@ impl Metrics {
         let shards = Arc::new(Shards::default());
         new.register(ShardCollector::new(shards.clone()));
         #[cfg(target_os = "linux")]
-        new.register(prometheus::process_collector::ProcessCollector::for_self());
+        new.register(process::Process::new());
         new.gauges("vestibule_build_info", "What is running; always 1.", &["version", "revision"])
             .with_label_values(&[env!("CARGO_PKG_VERSION"), option_env!("VESTIBULE_REVISION").unwrap_or("unknown")])
             .set(1);

@@ -144,6 +144,26 @@ fn what_is_recorded_is_shown() {
     }
 }
 
+/// Whole seconds would show nothing of a process that has just begun.
+#[cfg(target_os = "linux")]
+#[test]
+fn processor_time_has_fractions() {
+    let metrics = Metrics::new();
+    let seconds = || {
+        let body = metrics.render().1;
+        let line = body.lines().find_map(|line| line.strip_prefix("process_cpu_seconds_total "));
+        line.expect("the counter").parse::<f64>().expect("a number")
+    };
+    let mut last = seconds();
+    assert!(last > 0.0);
+    // Each scrape itself takes some.
+    for _ in 0..3 {
+        let next = seconds();
+        assert!(last < next && next < last + 5.0, "{last} {next}");
+        last = next;
+    }
+}
+
 #[test]
 fn codes_are_bounded_whatever_the_application_sends() {
     let metrics = Metrics::new();
