@@ -15,6 +15,7 @@ matplotlib.use("Agg")
 import matplotlib.dates as dates
 import matplotlib.pyplot as plt
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
+from PIL import Image
 
 from dashboard import Dashboard, filled_in
 from monitored import Monitored
@@ -95,7 +96,9 @@ class Picture:
                 self._panel(panel, left, top, at["w"] * COLUMN, at["h"] * ROW)
 
     def save(self, path):
-        self._figure.savefig(path, facecolor=BACK, metadata={"Software": None})
+        self._figure.savefig(path, facecolor=BACK)
+        # A third of the bytes.
+        Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
 
     def _panel(self, panel, left, top, width, height):
         left, top, width, height = left + GAP / 2, top + GAP / 2, width - GAP, height - GAP
