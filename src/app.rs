@@ -235,6 +235,7 @@ async fn run(
         before_scrape: Box::new(move |metrics| {
             metrics.set_upstream_exposed(exposure.is_exposed());
             metrics.set_throttled_entries(entries.entries());
+            metrics.set_throttled_entries_limit(entries.entries_limit());
         }),
     };
     let admin = bound.admin.share().and_then(TcpListener::from_std);
@@ -257,6 +258,8 @@ async fn run(
         config.limits.queue_length,
         config.limits.queue_timeout,
     );
+    let connections = capacity::connections(&config);
+    metrics.set_connections_limit(connections);
     let workers = Workers {
         parts: settings::worker_parts(&config, &publisher, reread, desk, &shutdown, &metrics, &log),
         target: checked.target,
@@ -264,7 +267,7 @@ async fn run(
         body_limit: config.limits.request_body,
         expected: settings::expected(&config.tokens),
         tls,
-        connections: capacity::connections(&config),
+        connections,
         limits: settings::connection_limits(&config.limits),
         shutdown: shutdown.clone(),
     };

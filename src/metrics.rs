@@ -2,6 +2,8 @@
 
 mod collector;
 mod labels;
+#[cfg(target_os = "linux")]
+mod process;
 mod sharded;
 
 use std::marker::PhantomData;
@@ -38,15 +40,20 @@ pub struct Metrics {
     authorize: ByLabel<Dialect, ByLabel<AuthorizeOutcome, IntCounter>>,
     authorize_duration: ByLabel<Dialect, ByLabel<AuthorizeOutcome, Histogram>>,
     throttled_entries: IntGauge,
+    throttled_entries_limit: IntGauge,
+    connections_limit: IntGauge,
     signing_keys: ByLabel<KeyState, IntGauge>,
     key_activated: IntGauge,
+    key_rotation_due: IntGauge,
     key_rotations: ByLabel<RotationResult, IntCounter>,
     users: ByLabel<UserState, IntGauge>,
     store_synced: ByLabel<StoreName, IntGauge>,
     store_errors: ByLabel<StoreName, ByLabel<StoreErrorReason, IntCounter>>,
     upstream_exposed: IntGauge,
     certificate_expiry: IntGauge,
+    certificate_not_before: IntGauge,
     reloads: ByLabel<ReloadTarget, ByLabel<ReloadResult, IntCounter>>,
+    reload_failing: ByLabel<ReloadTarget, IntGauge>,
 }
 
 impl Default for Metrics {
@@ -63,7 +70,7 @@ impl Metrics {
         let shards = Arc::new(Shards::default());
         new.register(ShardCollector::new(shards.clone()));
         #[cfg(target_os = "linux")]
-        new.register(prometheus::process_collector::ProcessCollector::for_self());
+        new.register(process::Process::new());
         new.gauges("vestibule_build_info", "What is running; always 1.", &["version", "revision"])
             .with_label_values(&[env!("CARGO_PKG_VERSION"), option_env!("VESTIBULE_REVISION").unwrap_or("unknown")])
             .set(1);
@@ -88,10 +95,19 @@ impl Metrics {
                 "vestibule_throttled_entries",
                 "Pairs of account and source that are remembered for wrong passwords.",
             ),
+            throttled_entries_limit: new.gauge(
+                "vestibule_throttled_entries_limit",
+                "The most pairs of account and source that are remembered.",
+            ),
+            connections_limit: new.gauge("vestibule_connections_limit", "The most client connections at a time."),
             signing_keys: new.gauge_by("vestibule_signing_keys", "Keys in the key ring.", "state"),
             key_activated: new.gauge(
                 "vestibule_signing_key_activated_timestamp_seconds",
                 "When the present signer began to sign; 0 while no key can.",
+            ),
+            key_rotation_due: new.gauge(
+                "vestibule_signing_key_rotation_due_timestamp_seconds",
+                "When the policy wants the next signing key published; 0 while no key can sign.",
             ),
             key_rotations: new.counter_by(
                 "vestibule_key_rotations_total",
@@ -117,10 +133,19 @@ impl Metrics {
                 "vestibule_tls_certificate_expiry_timestamp_seconds",
                 "When the certificate in use expires; 0 while there is none.",
             ),
+            certificate_not_before: new.gauge(
+                "vestibule_tls_certificate_not_before_timestamp_seconds",
+                "When the certificate in use began to be good; 0 while there is none.",
+            ),
             reloads: new.counter_by_two(
                 "vestibule_reloads_total",
                 "Reloads; an error leaves the last good version in force.",
                 ["what", "result"],
+            ),
+            reload_failing: new.gauge_by(
+                "vestibule_reload_failing",
+                "Above 0 while the newest version is bad and the last good one stays in force.",
+                "what",
             ),
             registry: new.0,
             shards,
@@ -170,6 +195,14 @@ impl Metrics {
         self.throttled_entries.set(saturated(entries as u64));
     }
 
+    pub fn set_throttled_entries_limit(&self, entries: usize) {
+        self.throttled_entries_limit.set(saturated(entries as u64));
+    }
+
+    pub fn set_connections_limit(&self, connections: usize) {
+        self.connections_limit.set(saturated(connections as u64));
+    }
+
     pub fn set_signing_keys(&self, state: KeyState, keys: usize) {
         self.signing_keys[state].set(saturated(keys as u64));
     }
@@ -177,6 +210,11 @@ impl Metrics {
     /// `at` in seconds since the epoch; `None` while no key can sign.
     pub fn set_signing_key_activated(&self, at: Option<u64>) {
         self.key_activated.set(saturated(at.unwrap_or(0)));
+    }
+
+    /// `at` in seconds since the epoch; `None` while no key can sign.
+    pub fn set_key_rotation_due(&self, at: Option<u64>) {
+        self.key_rotation_due.set(saturated(at.unwrap_or(0)));
     }
 
     pub fn key_rotation(&self, result: RotationResult) {
@@ -205,8 +243,18 @@ impl Metrics {
         self.certificate_expiry.set(saturated(at));
     }
 
+    /// `at` in seconds since the epoch.
+    pub fn set_certificate_not_before(&self, at: u64) {
+        self.certificate_not_before.set(saturated(at));
+    }
+
     pub fn reload(&self, what: ReloadTarget, result: ReloadResult) {
         self.reloads[what][result].inc();
+    }
+
+    /// Whether the newest version of one thing of this kind is bad; told at each change, by each of several in its turn.
+    pub fn reload_failing(&self, what: ReloadTarget, failing: bool) {
+        self.reload_failing[what].add(if failing { 1 } else { -1 });
     }
 
     /// The content type and the body of `/metrics`, in Prometheus' text format 0.0.4.

@@ -46,7 +46,11 @@ impl ConfigReload {
         // The session's length is not reloadable: the one in force counts.
         let max_session = self.current.tokens.max_session;
         let files = vec![source.file.clone()];
-        follow.run(files, move || source.read(max_session), |follow, next| self.take_over(follow, next)).await;
+        let take = |follow: &Follow, next| {
+            self.take_over(follow, next);
+            Ok(())
+        };
+        follow.run(files, move || source.read(max_session), take).await;
     }
 
     fn take_over(&mut self, follow: &Follow, Next { config, access }: Next) {

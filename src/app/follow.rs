@@ -56,30 +56,34 @@ pub(super) struct Follow {
 
 impl Follow {
     /// Follows `files` for good. `read` blocks, on a thread of its own; `take` gets each new version that is good, the
-    /// first time at once, as the files may have changed since the start.
+    /// first time at once, as the files may have changed since the start, and may still say in one line why it is not.
     pub(super) async fn run<T: Send + 'static>(
         self,
         files: Vec<PathBuf>,
         read: impl Fn() -> Read<T> + Send + Sync + 'static,
-        mut take: impl FnMut(&Self, T),
+        mut take: impl FnMut(&Self, T) -> Result<(), String>,
     ) {
         let read = Arc::new(read);
         let mut watch = FileWatch::new(files);
-        let mut seen = None;
+        let (mut seen, mut failing) = (None, false);
         loop {
             let reading = Arc::clone(&read);
             match tokio::task::spawn_blocking(move || reading()).await {
                 Ok(Read { version, made }) => {
                     if seen.as_ref() != Some(&version) {
                         seen = Some(version);
-                        match made {
-                            Ok(made) => take(&self, made),
-                            Err(error) => self.refused(&error),
+                        let taken = made.and_then(|made| take(&self, made));
+                        self.tell_failing(&mut failing, taken.is_err());
+                        if let Err(error) = taken {
+                            self.refused(&error);
                         }
                     }
                 }
                 // Its hook has logged where; the next version may be a better one.
-                Err(error) if error.is_panic() => self.refused("reading it panicked; this is a bug, please report it"),
+                Err(error) if error.is_panic() => {
+                    self.tell_failing(&mut failing, true);
+                    self.refused("reading it panicked; this is a bug, please report it");
+                }
                 Err(_) => return,
             }
             watch.changed().await;
@@ -95,7 +99,14 @@ impl Follow {
             .emit();
     }
 
-    pub(super) fn refused(&self, error: &str) {
+    fn tell_failing(&self, failing: &mut bool, now: bool) {
+        if *failing != now {
+            *failing = now;
+            self.metrics.reload_failing(self.what, now);
+        }
+    }
+
+    fn refused(&self, error: &str) {
         self.metrics.reload(self.what, ReloadResult::Error);
         self.log
             .event(Level::Error, EventName::Reload, self.bad)

@@ -76,6 +76,7 @@ impl ManagedTls {
         }
         let publish = move |served: &Served| {
             terms.change(|parts| parts.served = Some(served.clone()))?;
+            metrics.set_certificate_not_before(served.facts.not_before);
             metrics.set_certificate_expiry(served.facts.not_after);
             Ok(())
         };
@@ -113,11 +114,10 @@ fn follow_client_ca(file: PathBuf, terms: Arc<Terms>, metrics: Arc<Metrics>, log
     };
     let take = move |follow: &Follow, ca: Vec<CertificateDer<'static>>| {
         if ca != terms.client_ca() {
-            match terms.change(|parts| parts.options.client_ca = ca) {
-                Ok(()) => follow.in_force(),
-                Err(error) => follow.refused(&error),
-            }
+            terms.change(|parts| parts.options.client_ca = ca)?;
+            follow.in_force();
         }
+        Ok(())
     };
     let files = vec![file.clone()];
     let read = move || Read::new(ca_bytes("tls.clientCa", &file).map(|bytes| [bytes]), |[pem]| client_ca(&file, pem));

@@ -37,8 +37,16 @@ struct Made {
     /// The chain and the client CA: what is the same again is no reload. A key that was replaced under the same
     /// certificate is the same key, or it would not fit.
     certificates: [Vec<CertificateDer<'static>>; 2],
-    /// Seconds since the epoch.
+    /// Seconds since the epoch; 0 where the certificate does not say.
+    not_before: u64,
     not_after: u64,
+}
+
+impl Made {
+    fn show(&self, metrics: &Metrics) {
+        metrics.set_certificate_not_before(self.not_before);
+        metrics.set_certificate_expiry(self.not_after);
+    }
 }
 
 impl TlsFiles {
@@ -51,7 +59,7 @@ impl TlsFiles {
 
     /// Publishes the configuration, and every good new one.
     pub(super) fn publish(self, metrics: Arc<Metrics>, log: Logger) -> TlsChannel {
-        metrics.set_certificate_expiry(self.loaded.not_after);
+        self.loaded.show(&metrics);
         let (sender, receiver) = watch::channel(Arc::clone(&self.loaded.config));
         let follow = Follow {
             what: ReloadTarget::Certificate,
@@ -63,11 +71,12 @@ impl TlsFiles {
         let Self { paths, mut loaded } = self;
         let take = move |follow: &Follow, made: Made| {
             if made.certificates != loaded.certificates {
-                follow.metrics.set_certificate_expiry(made.not_after);
+                made.show(&follow.metrics);
                 sender.send_replace(Arc::clone(&made.config));
                 loaded = made;
                 follow.in_force();
             }
+            Ok(())
         };
         let read = {
             let paths = paths.clone();
@@ -95,14 +104,11 @@ pub(super) fn follow_upstream_ca(
     };
     let take = move |follow: &Follow, ca: Vec<CertificateDer<'static>>| {
         if ca != trusted {
-            match target.trust(ca.clone()) {
-                Ok(()) => {
-                    trusted = ca;
-                    follow.in_force();
-                }
-                Err(error) => follow.refused(&error),
-            }
+            target.trust(ca.clone())?;
+            trusted = ca;
+            follow.in_force();
         }
+        Ok(())
     };
     let files = vec![file.clone()];
     let read = move || Read::new(ca_bytes("upstreamCa", &file).map(|bytes| [bytes]), |[pem]| upstream_ca(&file, pem));
@@ -151,7 +157,7 @@ impl Paths {
         let certificates = [pair.cert_chain.clone(), client_ca.clone()];
         let facts = pair.cert_chain.first().and_then(|leaf| CertificateFacts::of(leaf.clone()).ok());
         let options = TlsOptions { min_version: self.tls.min_version, client_ca, client_auth };
-        let not_after = facts.map_or(0, |facts| facts.not_after);
-        Ok(Made { config: server_config(&pair, &options)?, certificates, not_after })
+        let (not_before, not_after) = facts.map_or((0, 0), |facts| (facts.not_before, facts.not_after));
+        Ok(Made { config: server_config(&pair, &options)?, certificates, not_before, not_after })
     }
 }

@@ -95,6 +95,13 @@ pub fn plan(ring: &KeyRing, now: u64, policy: &Policy) -> Plan {
     }
 }
 
+/// When the policy wants a key published next: the successor of the one that is pending, or else of the signer. It is in
+/// the past while a rotation is overdue; `None` while no key signs and none is pending.
+pub fn next_due(ring: &KeyRing, now: u64, policy: &Policy) -> Option<u64> {
+    let last = successor(ring, now, policy.ttl).or_else(|| ring.signer(now, policy.ttl));
+    last.map(|key| due_at(key, policy))
+}
+
 /// What publishes a successor now, whether one is due or not. The signer's algorithm stays unless another is named;
 /// without a signer the policy's counts.
 pub fn rotate(ring: &KeyRing, now: u64, policy: &Policy, algorithm: Option<Algorithm>) -> Plan {

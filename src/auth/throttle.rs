@@ -154,6 +154,11 @@ impl Throttle {
         self.table.len()
     }
 
+    /// The most that is remembered.
+    pub fn limit(&self) -> usize {
+        self.policy.entries
+    }
+
     /// Decides what becomes of an attempt.
     ///
     /// While a wait stands it is refused and the wait doubled, from now on, but to no longer than `max` from the last check.

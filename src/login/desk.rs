@@ -141,6 +141,11 @@ impl Desk {
         self.lock().throttle.len(now)
     }
 
+    /// The most of them.
+    pub(crate) fn entries_limit(&self) -> usize {
+        self.lock().throttle.limit()
+    }
+
     /// Waits for the verdict on one attempt. Dropped before, it counts as abandoned.
     pub(crate) async fn attempt(&self, name: &[u8], password: Password, source: Source) -> Verdict {
         let key = self.digest.key(name, source);

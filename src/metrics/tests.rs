@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 
 /// Every metric with its type and labels.
-const EXPECTED: [(&str, &str, &[&str]); 21] = [
+const EXPECTED: [(&str, &str, &[&str]); 26] = [
     ("vestibule_build_info", "gauge", &["version", "revision"]),
     ("vestibule_requests_total", "counter", &["outcome", "code"]),
     ("vestibule_request_duration_seconds", "histogram", &["outcome"]),
@@ -18,15 +18,20 @@ const EXPECTED: [(&str, &str, &[&str]); 21] = [
     ("vestibule_authorize_total", "counter", &["dialect", "outcome"]),
     ("vestibule_authorize_duration_seconds", "histogram", &["dialect", "outcome"]),
     ("vestibule_throttled_entries", "gauge", &[]),
+    ("vestibule_throttled_entries_limit", "gauge", &[]),
+    ("vestibule_connections_limit", "gauge", &[]),
     ("vestibule_signing_keys", "gauge", &["state"]),
     ("vestibule_signing_key_activated_timestamp_seconds", "gauge", &[]),
+    ("vestibule_signing_key_rotation_due_timestamp_seconds", "gauge", &[]),
     ("vestibule_key_rotations_total", "counter", &["result"]),
     ("vestibule_users", "gauge", &["state"]),
     ("vestibule_store_synced_timestamp_seconds", "gauge", &["store"]),
     ("vestibule_store_errors_total", "counter", &["store", "reason"]),
     ("vestibule_upstream_exposed", "gauge", &[]),
     ("vestibule_tls_certificate_expiry_timestamp_seconds", "gauge", &[]),
+    ("vestibule_tls_certificate_not_before_timestamp_seconds", "gauge", &[]),
     ("vestibule_reloads_total", "counter", &["what", "result"]),
+    ("vestibule_reload_failing", "gauge", &["what"]),
 ];
 
 #[test]
@@ -78,15 +83,22 @@ fn what_is_recorded_is_shown() {
     metrics.handshake(HandshakeResult::Timeout);
     metrics.authorize(Dialect::Redis, AuthorizeOutcome::Denied, Duration::from_millis(30));
     metrics.set_throttled_entries(7);
+    metrics.set_throttled_entries_limit(8);
+    metrics.set_connections_limit(9);
     metrics.set_signing_keys(KeyState::Retiring, 2);
     metrics.set_signing_key_activated(Some(1_800_000_000));
+    metrics.set_key_rotation_due(Some(1_800_000_002));
     metrics.key_rotation(RotationResult::Conflict);
     metrics.set_users(UserState::Unusable, 3);
     metrics.store_synced(StoreName::Users, 1_800_000_001);
     metrics.store_error(StoreName::Keys, StoreErrorReason::Invalid);
     metrics.set_upstream_exposed(true);
     metrics.set_certificate_expiry(1_900_000_000);
+    metrics.set_certificate_not_before(1_700_000_000);
     metrics.reload(ReloadTarget::Certificate, ReloadResult::Error);
+    for failing in [true, true, false] {
+        metrics.reload_failing(ReloadTarget::Certificate, failing);
+    }
     let open = (metrics.connection(), metrics.connection(), metrics.in_flight(), metrics.tunnel());
     drop(open.1);
 
@@ -108,21 +120,47 @@ fn what_is_recorded_is_shown() {
         "vestibule_authorize_total{dialect=\"redis\",outcome=\"denied\"} 1",
         "vestibule_authorize_duration_seconds_count{dialect=\"redis\",outcome=\"denied\"} 1",
         "vestibule_throttled_entries 7",
+        "vestibule_throttled_entries_limit 8",
+        "vestibule_connections_limit 9",
         "vestibule_signing_keys{state=\"retiring\"} 2",
         "vestibule_signing_key_activated_timestamp_seconds 1800000000",
+        "vestibule_signing_key_rotation_due_timestamp_seconds 1800000002",
         "vestibule_key_rotations_total{result=\"conflict\"} 1",
         "vestibule_users{state=\"unusable\"} 3",
         "vestibule_store_synced_timestamp_seconds{store=\"users\"} 1800000001",
         "vestibule_store_errors_total{reason=\"invalid\",store=\"keys\"} 1",
         "vestibule_upstream_exposed 1",
         "vestibule_tls_certificate_expiry_timestamp_seconds 1900000000",
+        "vestibule_tls_certificate_not_before_timestamp_seconds 1700000000",
         "vestibule_reloads_total{result=\"error\",what=\"certificate\"} 1",
+        "vestibule_reload_failing{what=\"certificate\"} 1",
+        "vestibule_reload_failing{what=\"config\"} 0",
         "vestibule_connections 1",
         "vestibule_requests_in_flight 1",
         "vestibule_tunnels 1",
     ];
     for line in expected {
         assert!(body.lines().any(|found| found == line), "missing: {line}\n{body}");
+    }
+}
+
+/// Whole seconds would show nothing of a process that has just begun.
+#[cfg(target_os = "linux")]
+#[test]
+fn processor_time_has_fractions() {
+    let metrics = Metrics::new();
+    let seconds = || {
+        let body = metrics.render().1;
+        let line = body.lines().find_map(|line| line.strip_prefix("process_cpu_seconds_total "));
+        line.expect("the counter").parse::<f64>().expect("a number")
+    };
+    let mut last = seconds();
+    assert!(last > 0.0);
+    // Each scrape itself takes some.
+    for _ in 0..3 {
+        let next = seconds();
+        assert!(last < next && next < last + 5.0, "{last} {next}");
+        last = next;
     }
 }
 

@@ -15,7 +15,7 @@ use super::report::Report;
 use super::reread::{Asked, Reread};
 use super::turns::{Due, Turns};
 use crate::auth::keys::{Key, KeyRing};
-use crate::auth::rotation::{Change, Plan, Policy, Reason, plan};
+use crate::auth::rotation::{Change, Plan, Policy, Reason, next_due, plan};
 use crate::clock::epoch;
 use crate::gate::Publisher;
 use crate::metrics::{KeyState, RotationResult, StoreErrorReason, StoreName};
@@ -277,6 +277,7 @@ impl KeyFeed {
         metrics.set_signing_keys(KeyState::Active, states.active);
         metrics.set_signing_keys(KeyState::Retiring, states.retiring);
         metrics.set_signing_key_activated(self.ring.signer_since(now, ttl));
+        metrics.set_key_rotation_due(next_due(&self.ring, now, &self.policy));
         let no_signer = self.ring.signer(now, ttl).is_none();
         let problem = no_signer.then(|| match self.origin.clock_problem("key") {
             None => format!("no key in {} can sign", self.origin.keys_place()),

@@ -26,6 +26,8 @@ struct State {
     /// Something was read at least once: from then on errors keep the last good version.
     loaded: bool,
     failing: Option<String>,
+    /// The newest version is bad.
+    refused: bool,
     /// When the store was last known to hold what is in force.
     read: Option<Instant>,
 }
@@ -39,6 +41,7 @@ impl Report {
     pub(super) fn in_force(&self) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         self.readiness.set(self.subject(), None);
+        self.tell_refused(&mut state, false);
         !std::mem::replace(&mut state.loaded, true)
     }
 
@@ -59,6 +62,7 @@ impl Report {
             self.metrics.store_synced(store, epoch());
         }
         self.readiness.note(self.subject(), None);
+        self.tell_refused(&mut state, false);
         if state.failing.take().is_some() {
             self.log
                 .event(Level::Info, EventName::StoreRecovered, "the store can be read again")
@@ -117,6 +121,7 @@ impl Report {
         let news = new_version || state.failing.as_ref() != Some(&error);
         if news && reason == StoreErrorReason::Invalid {
             self.metrics.reload(self.what, ReloadResult::Error);
+            self.tell_refused(&mut state, true);
         }
         let problem = error.strip_prefix(self.subject()).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&error);
         if state.loaded {
@@ -137,6 +142,13 @@ impl Report {
                 .field("error", error.as_str())
                 .emit();
             state.failing = Some(error);
+        }
+    }
+
+    fn tell_refused(&self, state: &mut State, refused: bool) {
+        if state.refused != refused {
+            state.refused = refused;
+            self.metrics.reload_failing(self.what, refused);
         }
     }
 

@@ -29,9 +29,9 @@ SKIPPED = 77
 class Sidecar:
     """`with Sidecar(upstream) as proxy:` runs `vestibule serve` until the block ends.
 
-    `settings` are sections of the configuration, merged over the test's own one level deep; `users` are entries of
-    the users' document besides the one user in the group `Administrator`. `keys` is a ring to start with; one that
-    cannot be read leaves the sidecar without a signer, and it is not waited for until it is ready.
+    `settings` are keys of the configuration, sections of it merged over the test's own one level deep; `users` are
+    entries of the users' document besides the one user in the group `Administrator`. `keys` is a ring to start with;
+    one that cannot be read leaves the sidecar without a signer, and it is not waited for until it is ready.
     """
 
     def __init__(self, upstream, settings=None, users=None, keys=None):
@@ -41,7 +41,7 @@ class Sidecar:
         self._listening = threading.Event()
         self._process = None
         try:
-            self._make_certificate()
+            make_certificate(self.directory)
             for name in ("users", "keys"):
                 (self.directory / name).mkdir(mode=0o700)
             self.users = {USER: {"groups": ["Administrator"], "passwords": [{"hash": hashed(PASSWORD)}]}}
@@ -161,28 +161,8 @@ class Sidecar:
             "shutdown": {"delay": "0s", "grace": "5s"},
         }
         for section, value in settings.items():
-            config[section] = {**config.get(section, {}), **value}
+            config[section] = {**config.get(section, {}), **value} if isinstance(value, dict) else value
         write(at / "config.yaml", json.dumps(config))
-
-    def _make_certificate(self):
-        def openssl(*arguments):
-            command = ["openssl", *arguments]
-            done = subprocess.run(command, cwd=self.directory, capture_output=True, text=True, timeout=30)
-            check(done.returncode == 0, f"openssl {arguments[0]}", done.stderr, quiet=True)
-
-        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-        write(self.directory / "leaf.ext", "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")
-        write(
-            self.directory / "ca.cnf",
-            "[req]\ndistinguished_name=name\nx509_extensions=ca\nprompt=no\n[name]\nCN=Test CA\n"
-            "[ca]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n",
-        )
-        openssl("req", "-x509", "-config", "ca.cnf", *key, "-days", "2", "-keyout", "ca.key", "-out", "ca.crt")
-        openssl("req", "-new", "-config", "ca.cnf", *key, "-subj", "/CN=localhost", "-keyout", "tls.key", "-out", "csr")
-        openssl(
-            "x509", "-req", "-in", "csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-set_serial", "2", "-days", "2",
-            "-extfile", "leaf.ext", "-out", "tls.crt",
-        )  # fmt: skip
 
 
 class Application(ThreadingHTTPServer):
@@ -266,6 +246,29 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments):
         pass
+
+
+def make_certificate(directory):
+    """Makes `tls.crt` and `tls.key` for localhost in `directory`, and `ca.crt`, which they are of."""
+
+    def openssl(*arguments):
+        command = ["openssl", *arguments]
+        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=30)
+        check(done.returncode == 0, f"openssl {arguments[0]}", done.stderr, quiet=True)
+
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    write(directory / "leaf.ext", "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")
+    write(
+        directory / "ca.cnf",
+        "[req]\ndistinguished_name=name\nx509_extensions=ca\nprompt=no\n[name]\nCN=Test CA\n"
+        "[ca]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n",
+    )
+    openssl("req", "-x509", "-config", "ca.cnf", *key, "-days", "2", "-keyout", "ca.key", "-out", "ca.crt")
+    openssl("req", "-new", "-config", "ca.cnf", *key, "-subj", "/CN=localhost", "-keyout", "tls.key", "-out", "csr")
+    openssl(
+        "x509", "-req", "-in", "csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-set_serial", "2", "-days", "2",
+        "-extfile", "leaf.ext", "-out", "tls.crt",
+    )  # fmt: skip
 
 
 def hashed(password):

@@ -89,6 +89,26 @@ fn the_plan_is_a_matter_of_ring_time_and_policy() {
 }
 
 #[test]
+fn what_is_due_next_moves_on_with_each_write() {
+    let cases = [
+        ("nothing that signs", vec![public_only("p")], None),
+        ("fresh", vec![key("a", NOW, None)], Some(NOW + 10_000)),
+        ("long overdue", vec![key("a", NOW - 99_000, None)], Some(NOW - 89_000)),
+        ("its end is nearer", vec![key("a", NOW, Some(NOW + 5000))], Some(NOW + 5000 - 2300)),
+        ("published", vec![key("a", NOW - 10_000, Some(NOW + 2300)), key("b", NOW + 100, None)], Some(NOW + 10_100)),
+        ("the first one, by a clock that is ahead", vec![key("a", NOW + 10, None)], Some(NOW + 10_010)),
+    ];
+    for (name, keys, expected) in cases {
+        let ring = ring(&keys);
+        assert_eq!(next_due(&ring, NOW, &POLICY), expected, "{name}");
+        if let Plan::Write(change) = plan(&ring, NOW, &POLICY) {
+            let after = next_due(&change.apply(&ring, new_key), NOW, &POLICY);
+            assert_eq!(after, Some(change.nbf + 10_000), "{name}");
+        }
+    }
+}
+
+#[test]
 fn the_first_key_signs_at_once() {
     for keys in [vec![], vec![key("old", 0, Some(NOW - 1))], vec![public_only("p")]] {
         let ring = ring(&keys);

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 
-const NAMES: [&str; 25] = [
+const NAMES: [&str; 30] = [
     "vestibule_build_info",
     "vestibule_requests_total",
     "vestibule_request_duration_seconds",
@@ -18,15 +18,20 @@ const NAMES: [&str; 25] = [
     "vestibule_authorize_total",
     "vestibule_authorize_duration_seconds",
     "vestibule_throttled_entries",
+    "vestibule_throttled_entries_limit",
+    "vestibule_connections_limit",
     "vestibule_signing_keys",
     "vestibule_signing_key_activated_timestamp_seconds",
+    "vestibule_signing_key_rotation_due_timestamp_seconds",
     "vestibule_key_rotations_total",
     "vestibule_users",
     "vestibule_store_synced_timestamp_seconds",
     "vestibule_store_errors_total",
     "vestibule_upstream_exposed",
     "vestibule_tls_certificate_expiry_timestamp_seconds",
+    "vestibule_tls_certificate_not_before_timestamp_seconds",
     "vestibule_reloads_total",
+    "vestibule_reload_failing",
     "process_resident_memory_bytes",
     "process_cpu_seconds_total",
     "process_open_fds",
@@ -67,6 +72,15 @@ async fn every_metric_is_there_from_the_start() {
         let series = if name.starts_with("process") { name.to_owned() } else { format!("vestibule_{name}") };
         assert!((metrics.value(&series) - now).abs() < 60.0, "{series}");
     }
+    // Bounds and times that alerts go by.
+    assert_eq!(metrics.value("vestibule_throttled_entries_limit"), 100_000.0);
+    assert!(metrics.value("vestibule_connections_limit") >= 64.0);
+    let activated = metrics.value("vestibule_signing_key_activated_timestamp_seconds");
+    let due = metrics.value("vestibule_signing_key_rotation_due_timestamp_seconds");
+    assert_eq!(due - activated, f64::from(30 * 86_400));
+    let not_before = metrics.value("vestibule_tls_certificate_not_before_timestamp_seconds");
+    let expiry = metrics.value("vestibule_tls_certificate_expiry_timestamp_seconds");
+    assert!(not_before <= now && now < expiry, "{not_before} {expiry}");
     for store in ["users", "keys"] {
         let synced = metrics.value(&format!("vestibule_store_synced_timestamp_seconds{{store=\"{store}\"}}"));
         assert!((synced - now).abs() < 60.0, "{store}: {synced}");
@@ -213,6 +227,8 @@ async fn one_rotation_is_counted_and_told() {
             .then_some(())
     })
     .await;
+    let due = vestibule.metrics().await.value("vestibule_signing_key_rotation_due_timestamp_seconds");
+    assert_eq!(Some(due), successor.0["nbf"].as_f64().map(|nbf| nbf + 3600.0), "the next one");
     assert_eq!(decode(&vestibule.token("admin").await).0["kid"], "old", "the successor does not sign yet");
     let log = vestibule.lines().join("\n");
     assert!(!log.contains(successor.0["k"].as_str().expect("a secret")));

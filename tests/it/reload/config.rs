@@ -77,13 +77,14 @@ async fn the_throttle_changes_at_once_and_the_rest_waits_for_a_restart() {
     let waiting = vestibule.client().login("admin", "admin-password").await;
     assert_eq!(waiting.status, 429);
     let mut next = config(&vestibule);
-    next["throttle"] = json!({"first": "1ms", "max": "2ms", "forgetAfter": "1m"});
+    next["throttle"] = json!({"first": "1ms", "max": "2ms", "forgetAfter": "1m", "entries": 77});
     next["tokens"] = json!({"issuer": "another"});
     vestibule.reload("config", "vestibule.yaml", &next.to_string()).await;
     assert_eq!(vestibule.client().login("reader", "wrong").await.status, 401);
     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     let token = vestibule.token("reader").await;
     assert_eq!(decode(&token).1["iss"], "vestibule");
+    assert_eq!(vestibule.metrics().await.value("vestibule_throttled_entries_limit"), 77.0);
     vestibule.event("config_warning", |event| event["message"].to_string().contains("restart")).await;
     // Only what cannot be taken over has changed: no reload.
     let before = count(&vestibule, "config", "ok").await;
