@@ -33,11 +33,7 @@ pub(super) fn findings(directory: &Path, policy: &Policy, now: u64) -> Vec<Findi
         ));
     }
     if key_is_world_readable(&file) {
-        findings.push(Finding::warning(
-            KEYS,
-            format!("{file:?} can be read by everyone"),
-            "`chmod 600` it",
-        ));
+        findings.push(Finding::warning(KEYS, format!("{file:?} can be read by everyone"), "`chmod 600` it"));
     }
     findings
 }
