@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
+use super::body;
 use super::exchange::{Exchange, ReplyBody};
 use super::peer::Peer;
 use super::reply;
@@ -31,6 +32,7 @@ pub(super) async fn serve(
         Err(Refused { why, identity }) => {
             exchange.identity = identity;
             audit_refusal(&peer, reply::audited(why), EventName::Refusal, &exchange);
+            body::pass_over(request, &exchange.progress).await;
             return exchange.replied(reply::refused(why));
         }
     };

@@ -1,5 +1,6 @@
 //! One request from its head to its answer's last byte: counted, timed, and written to the access log at its end.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -57,6 +58,7 @@ impl Exchange {
             request.headers_mut().insert(X_REQUEST_ID, made.clone());
             made
         });
+        let progress = BodyProgress { ended: Cell::new(request.body().is_end_stream()), ..BodyProgress::default() };
         Box::new(Self {
             peer: Rc::clone(peer),
             serving: peer.activity.serve(length(request.body())),
@@ -66,7 +68,7 @@ impl Exchange {
             request_id,
             source: peer.source(request.headers()),
             hidden: peer.activity.take_hidden(),
-            progress: Rc::default(),
+            progress: Rc::new(progress),
             identity: None,
             login_user: None,
             outcome,
@@ -112,7 +114,9 @@ impl Exchange {
         let (mut head, source) = response.into_parts();
         let mut source = source.into();
         let is_http1 = self.version < Version::HTTP_2 && head.status != StatusCode::SWITCHING_PROTOCOLS;
-        if is_http1 && self.peer.activity.is_draining() {
+        // What nobody reads of a request's body is no next request: the connection ends with the answer.
+        let is_unread = matches!(source, Source::Full(_)) && !self.progress.ended.get();
+        if is_http1 && (is_unread || self.peer.activity.is_draining()) {
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if let (&Method::HEAD, Source::Full(bytes)) = (&self.method, &mut source) {

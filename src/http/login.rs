@@ -64,6 +64,7 @@ async fn token(
         }
     })?;
     exchange.progress.bytes.set(body.len() as u64);
+    exchange.progress.ended.set(true);
     match dialect {
         Dialect::Refresh => refresh::token(worker, &head.headers, &body, exchange).await,
         Dialect::Densify | Dialect::Redis => login(worker, dialect, &head.headers, &body, exchange).await,

@@ -131,6 +131,33 @@ async fn connection_close_is_obeyed() {
     assert_eq!(answers[0].0.one("connection"), Some("close"));
 }
 
+/// Either the connection goes on, or the answer says that it does not (RFC 9112, section 9.3).
+#[tokio::test]
+async fn a_refusal_ends_the_connection_only_where_it_says_so() {
+    let (witness, app) = Witness::start().await;
+    let vestibule = Setup::new().upstream(&app).start().await;
+    let next = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
+    let framings = ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"];
+    for framing in framings.into_iter().chain(["Content-Length: 0\r\n\r\n", "\r\n"]) {
+        // What has come already is passed over.
+        let post = format!("POST /closed HTTP/1.1\r\nHost: a\r\n{framing}");
+        let answers = exchange(&vestibule, format!("{post}{post}{next}"), 3).await;
+        assert_eq!(answers.len(), 3, "{framing}: {answers:?}");
+        for (head, _) in &answers {
+            assert_eq!((head.status(), head.one("connection")), (401, None), "{framing}");
+        }
+    }
+    for rest in ["Content-Length: 5\r\n\r\n", "Expect: 100-continue\r\nContent-Length: 5\r\n\r\n"] {
+        let mut wire = vestibule.client().wire().await;
+        wire.send(format!("POST /closed HTTP/1.1\r\nHost: a\r\n{rest}")).await;
+        let (head, _) = wire.answer("POST").await;
+        assert_eq!((head.status(), head.one("connection")), (401, Some("close")), "{rest}");
+        wire.send(format!("hello{next}")).await;
+        assert_eq!(wire.rest().await, b"", "{rest}");
+    }
+    assert_eq!(witness.seen(), Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn trailers_of_a_request_over_http1_reach_the_application() {
     let app = App::start().await;
