@@ -16,7 +16,7 @@ fn bad_usage_is_one_line_that_repeats_no_value() {
         ("frobnicate", "there is no command `frobnicate`"),
         ("usres", "there is no command `usres`; did you mean users? `vestibule --help` shows the usage"),
         ("users add", "<NAME> is missing; `vestibule users add --help` shows the usage"),
-        ("inject -f -", "there is no command `inject`"),
+        ("inject --user 0", "--user"),
         ("users list -o yaml", "is not one of text, json"),
         ("completions tcsh", "is not one of bash, elvish, fish, powershell, zsh"),
     ] {
@@ -30,7 +30,7 @@ fn bad_usage_is_one_line_that_repeats_no_value() {
 fn a_command_that_is_missing_is_one_line_and_help_that_is_asked_for_is_data() {
     let home = Home::new();
     for (command, choices) in [
-        ("", "dev, serve, users, keys, token, check, completions; `vestibule --help`"),
+        ("", "dev, serve, users, keys, token, check, inject, completions; `vestibule --help`"),
         ("users", "list, add, passwd, disable, enable, logout, remove, import; `vestibule users --help`"),
         ("keys", "list, rotate, revoke; `vestibule keys --help`"),
         ("token", "issue, inspect; `vestibule token --help`"),
