@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn bad_usage_names_the_argument_and_the_mend() {
         for (arguments, expected) in [
-            ("", "a command is missing: give one of dev, serve, users, keys, token, check, completions"),
+            ("", "a command is missing: give one of dev, serve, users, keys, token, check, inject, completions"),
             ("users", "a command is missing: give one of list, add, passwd, disable, enable, logout, remove, import"),
             ("keys", "a command is missing: give one of list, rotate, revoke"),
             ("token", "a command is missing: give one of issue, inspect"),

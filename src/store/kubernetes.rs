@@ -4,6 +4,7 @@ mod api_error;
 mod backoff;
 mod connection;
 mod follow;
+mod identity;
 mod order;
 mod secret;
 mod skew;
@@ -21,8 +22,8 @@ use serde_json::Value;
 
 pub use self::api_error::{ApiError, Fault, Verb};
 use self::connection::{Answer, Connection, Opened};
-pub use self::connection::{ConnectError, Identity};
 pub use self::follow::{Followed, Follower};
+pub use self::identity::{ConnectError, Identity};
 use self::secret::List;
 pub use self::secret::SecretVersion;
 pub use self::skew::Skew;

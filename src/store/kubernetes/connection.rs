@@ -1,10 +1,8 @@
 //! Requests to the API server as one identity, whose credentials are read again when they are refused.
 
 use std::error::Error as StdError;
-use std::fmt;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,12 +12,12 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use jiff::fmt::rfc2822::DateTimeParser;
 use kube::client::{AuthError, Body};
-use kube::config::KubeconfigError;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::api_error::Fault;
+use super::identity::{ConnectError, Identity};
 use super::stack;
 use crate::clock::epoch_ms;
 
@@ -31,19 +29,6 @@ const TURN: Duration = Duration::from_secs(2);
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(5);
 /// A Secret holds 1 MiB at most, in base64 a third more, and managed fields and annotations besides.
 pub(super) const MAX_ANSWER: usize = 8 << 20;
-
-/// As whom, and where that is said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// The service account that is mounted into this pod.
-    Pod,
-    /// This file, else `$KUBECONFIG`, else `~/.kube/config`.
-    Kubeconfig { file: Option<PathBuf>, context: Option<String>, as_user: Option<String>, as_groups: Vec<String> },
-}
-
-/// Why there is nobody to ask as: one line with the mend, without credentials.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConnectError(String);
 
 pub(super) struct Connection {
     identity: Identity,
@@ -192,7 +177,7 @@ fn cause(error: &(dyn StdError + 'static)) -> String {
             return tls_cause(error);
         }
         if let Some(error) = error.downcast_ref::<AuthError>() {
-            return ConnectError::of_auth(error).0;
+            return ConnectError::of_auth(error).to_string();
         }
         if let Some(error) = error.downcast_ref::<hyper::Error>() {
             found = if error.is_timeout() { "it no longer answers" } else { "the connection broke off" }.to_owned();
@@ -231,88 +216,6 @@ fn tls_cause(error: &rustls::Error) -> String {
         _ => "the TLS handshake failed",
     }
     .to_owned()
-}
-
-impl ConnectError {
-    pub(super) fn new(line: impl Into<String>) -> Self {
-        Self(line.into())
-    }
-
-    pub(super) fn of_pod(error: &dyn fmt::Display) -> Self {
-        Self(format!(
-            "the pod's service account cannot be used: {}: set `automountServiceAccountToken: true`, or name a kubeconfig",
-            first_line(error)
-        ))
-    }
-
-    pub(super) fn of_kubeconfig(error: &KubeconfigError) -> Self {
-        Self(match error {
-            // Its own text shows the lines around, which may hold a token.
-            KubeconfigError::Parse(error) => match error.location() {
-                Some(location) => {
-                    format!("kubeconfig: line {} is not what a kubeconfig has there: correct it", location.line())
-                }
-                None => "kubeconfig: it is no kubeconfig: name another in $KUBECONFIG".to_owned(),
-            },
-            KubeconfigError::FindPath => {
-                "kubeconfig: there is none: name one in $KUBECONFIG, or put it into ~/.kube/config".to_owned()
-            }
-            KubeconfigError::ReadConfig(error, path) => {
-                format!("kubeconfig: {path:?} cannot be read ({}): name another in $KUBECONFIG", error.kind())
-            }
-            KubeconfigError::CurrentContextNotSet => {
-                "kubeconfig: it has no current context: `kubectl config use-context NAME`".to_owned()
-            }
-            KubeconfigError::LoadContext(name) => {
-                format!("kubeconfig: it has no context {name:?}: `kubectl config get-contexts` lists them")
-            }
-            KubeconfigError::LoadClusterOfContext(name) => {
-                format!("kubeconfig: it has no cluster {name:?}: correct it")
-            }
-            other => format!("kubeconfig: {}: correct it", first_line(other)),
-        })
-    }
-
-    pub(super) fn of_client(error: &kube::Error) -> Self {
-        match error {
-            kube::Error::Auth(error) => Self::of_auth(error),
-            kube::Error::InferKubeconfig(error) => Self::of_kubeconfig(error),
-            kube::Error::RustlsTls(error) => {
-                Self(format!("the certificates for the API server are no good: {}: correct them", first_line(error)))
-            }
-            // Such as a header that an impersonated name does not fit into.
-            _ => Self::new("the kubeconfig's user is no good: correct it"),
-        }
-    }
-
-    /// The plugin's own words may hold a token.
-    fn of_auth(error: &AuthError) -> Self {
-        Self(match error {
-            AuthError::AuthExecStart(error) => {
-                format!("kubeconfig: its exec plugin cannot be run ({}): install it", error.kind())
-            }
-            AuthError::AuthExecRun { out, .. } => {
-                format!("kubeconfig: its exec plugin failed ({}): run `kubectl get secrets` to see why", out.status)
-            }
-            AuthError::ReadTokenFile(error, path) => {
-                format!("the token in {path:?} cannot be read ({}): mount it, or correct the path", error.kind())
-            }
-            AuthError::InvalidBearerToken(_) => "the token is none that fits into a header: renew it".to_owned(),
-            _ => "kubeconfig: its user's credentials cannot be had: run `kubectl get secrets` to see why".to_owned(),
-        })
-    }
-}
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ConnectError {}
-
-fn first_line(error: &dyn fmt::Display) -> String {
-    error.to_string().lines().next().unwrap_or_default().chars().take(200).flat_map(char::escape_debug).collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use kube::config::{self, Kubeconfig};
 use rustls_pki_types::ServerName;
 use tower::{BoxError, ServiceExt};
 
-use super::connection::{ConnectError, Identity};
+use super::identity::{ConnectError, Identity};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that has been silent for this long is asked for a sign of life, and has so long to give it: one that has
