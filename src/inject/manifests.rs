@@ -219,6 +219,20 @@ spec:
     }
 
     #[test]
+    fn a_pod_as_the_api_server_tells_it_loses_the_token_that_was_mounted_by_itself() {
+        let token = "{name: kube-api-access-x7k2p, mountPath: /var/run/secrets/kubernetes.io/serviceaccount}";
+        let pod = ASKS.replace("ports:", &format!("volumeMounts: [{token}, {{name: own, mountPath: /own}}], ports:"));
+        let volumes =
+            "  volumes: [{name: own, emptyDir: {}}, {name: kube-api-access-x7k2p, projected: {sources: []}}]\n";
+        let text = format!("apiVersion: v1\nkind: Pod{pod}{volumes}");
+        let rewritten = rewrite(&text, &Parameters::default(), false).expect("it is not refused");
+        assert!(!rewritten.text.contains("kube-api-access"), "{}", rewritten.text);
+        let made: Value = serde_saphyr::from_str(&rewritten.text).expect("YAML");
+        assert_eq!(made["spec"]["containers"][0]["volumeMounts"], json!([{"name": "own", "mountPath": "/own"}]));
+        assert_eq!(made["spec"]["volumes"][0]["name"], "own");
+    }
+
+    #[test]
     fn all_means_every_pod_that_does_not_decline() {
         let open = ASKS.replace("vestibule.dev/inject: \"true\"", "other: x");
         let declines = ASKS.replace("\"true\"", "\"false\"");
