@@ -26,7 +26,7 @@ use tokio::sync::watch;
 
 pub(crate) use self::config_reload::ConfigSource;
 use self::tls_managed::ManagedTls;
-use self::tls_reload::{TlsFiles, follow_upstream_ca, read_upstream_ca};
+use self::tls_reload::{TlsFiles, follow_upstream_ca, read_ca};
 use self::workers::Workers;
 use crate::admin::{self, AdminState};
 use crate::config::{Certificate, Config, Loaded, Store};
@@ -128,7 +128,7 @@ impl Checked {
         let mut warnings = Vec::new();
         let ca = match &config.upstream_ca {
             None => Vec::new(),
-            Some(path) => read_upstream_ca(path).map_err(error)?,
+            Some(path) => read_ca("upstreamCa", path).map_err(error)?,
         };
         let deadlines = Deadlines { connect: config.limits.upstream_connect, headers: config.limits.upstream_headers };
         let tls = match &config.tls.certificate {

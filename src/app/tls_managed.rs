@@ -8,9 +8,9 @@ use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
 
 use super::TlsChannel;
-use super::follow::{Follow, Read};
-use super::tls_reload::{ca_bytes, client_ca};
-use crate::config::{ClientAuth, Tls};
+use super::follow::Follow;
+use super::tls_reload::{follow_ca, read_ca};
+use crate::config::Tls;
 use crate::metrics::{Metrics, ReloadTarget};
 use crate::pki::check_hosts;
 use crate::server::{TlsOptions, server_config, without_certificate};
@@ -45,11 +45,11 @@ impl ManagedTls {
     /// Blocks on the file system.
     pub(super) fn load(secret: &str, hosts: &[String], tls: &Tls) -> Result<Self, String> {
         check_hosts(hosts).map_err(|error| format!("tls.managed.hosts: {error}"))?;
-        let (ca, client_auth) = match &tls.clients {
-            None => (Vec::new(), ClientAuth::Required),
-            Some(clients) => (client_ca(&clients.ca, &ca_bytes("tls.clientCa", &clients.ca)?)?, clients.auth),
+        let client_ca = match &tls.clients {
+            None => Vec::new(),
+            Some(clients) => read_ca("tls.clientCa", &clients.ca)?,
         };
-        let options = TlsOptions { min_version: tls.min_version, client_ca: ca, client_auth };
+        let options = TlsOptions::new(tls, client_ca);
         Ok(Self {
             secret: secret.to_owned(),
             hosts: hosts.to_vec(),
@@ -112,14 +112,11 @@ fn follow_client_ca(file: PathBuf, terms: Arc<Terms>, metrics: Arc<Metrics>, log
         metrics,
         log,
     };
-    let take = move |follow: &Follow, ca: Vec<CertificateDer<'static>>| {
-        if ca != terms.client_ca() {
+    follow_ca("tls.clientCa", file, follow, move |ca| {
+        let is_new = ca != terms.client_ca();
+        if is_new {
             terms.change(|parts| parts.options.client_ca = ca)?;
-            follow.in_force();
         }
-        Ok(())
-    };
-    let files = vec![file.clone()];
-    let read = move || Read::new(ca_bytes("tls.clientCa", &file).map(|bytes| [bytes]), |[pem]| client_ca(&file, pem));
-    tokio::spawn(follow.run(files, read, take));
+        Ok(is_new)
+    });
 }

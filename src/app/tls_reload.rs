@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::TlsChannel;
 use super::follow::{Follow, Read};
-use crate::config::{ClientAuth, Tls};
+use crate::config::Tls;
 use crate::metrics::{Metrics, ReloadTarget};
 use crate::pki::CertificateFacts;
 use crate::proxy::Target;
@@ -102,34 +102,44 @@ pub(super) fn follow_upstream_ca(
         metrics,
         log,
     };
-    let take = move |follow: &Follow, ca: Vec<CertificateDer<'static>>| {
-        if ca != trusted {
+    follow_ca("upstreamCa", file, follow, move |ca| {
+        let is_new = ca != trusted;
+        if is_new {
             target.trust(ca.clone())?;
             trusted = ca;
+        }
+        Ok(is_new)
+    });
+}
+
+/// Has each good version of a setting's file taken; `take` returns whether it is a new one.
+pub(super) fn follow_ca(
+    setting: &'static str,
+    file: PathBuf,
+    follow: Follow,
+    mut take: impl FnMut(Vec<CertificateDer<'static>>) -> Result<bool, String> + Send + 'static,
+) {
+    let take = move |follow: &Follow, ca| {
+        if take(ca)? {
             follow.in_force();
         }
         Ok(())
     };
     let files = vec![file.clone()];
-    let read = move || Read::new(ca_bytes("upstreamCa", &file).map(|bytes| [bytes]), |[pem]| upstream_ca(&file, pem));
+    let read = move || Read::new(ca_bytes(setting, &file).map(|bytes| [bytes]), |[pem]| ca_bundle(setting, &file, pem));
     tokio::spawn(follow.run(files, read, take));
 }
 
-/// Blocks on the file system.
-pub(super) fn read_upstream_ca(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    upstream_ca(file, &ca_bytes("upstreamCa", file)?)
+/// The certificates of the file that a setting names. Blocks on the file system.
+pub(super) fn read_ca(setting: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    ca_bundle(setting, file, &ca_bytes(setting, file)?)
 }
 
-fn upstream_ca(file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    tls_material::ca_bundle(file, pem).map_err(|error| format!("upstreamCa: {error}"))
+fn ca_bundle(setting: &str, file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    tls_material::ca_bundle(file, pem).map_err(|error| format!("{setting}: {error}"))
 }
 
-/// The authorities whose clients are trusted.
-pub(super) fn client_ca(file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    tls_material::ca_bundle(file, pem).map_err(|error| format!("tls.clientCa: {error}"))
-}
-
-pub(super) fn ca_bytes(setting: &str, file: &Path) -> Result<Vec<u8>, String> {
+fn ca_bytes(setting: &str, file: &Path) -> Result<Vec<u8>, String> {
     read_file(file, MAX_BYTES).map_err(|error| format!("{setting}: {error}"))
 }
 
@@ -150,13 +160,13 @@ impl Paths {
     fn load(&self, [certificate, key, client_ca]: [&[u8]; 3]) -> Result<Made, String> {
         let tls = |error: TlsFileError| format!("tls: {error}");
         let pair = tls_material::pair((&self.certificate, certificate), (&self.key, key)).map_err(tls)?;
-        let (client_ca, client_auth) = match &self.tls.clients {
-            None => (Vec::new(), ClientAuth::Required),
-            Some(clients) => (self::client_ca(&clients.ca, client_ca)?, clients.auth),
+        let client_ca = match &self.tls.clients {
+            None => Vec::new(),
+            Some(clients) => ca_bundle("tls.clientCa", &clients.ca, client_ca)?,
         };
         let certificates = [pair.cert_chain.clone(), client_ca.clone()];
         let facts = pair.cert_chain.first().and_then(|leaf| CertificateFacts::of(leaf.clone()).ok());
-        let options = TlsOptions { min_version: self.tls.min_version, client_ca, client_auth };
+        let options = TlsOptions::new(&self.tls, client_ca);
         let (not_before, not_after) = facts.map_or((0, 0), |facts| (facts.not_before, facts.not_after));
         Ok(Made { config: server_config(&pair, &options)?, certificates, not_before, not_after })
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::finding::Finding;
-use crate::config::{Certificate, ClientAuth, Config};
+use crate::config::{Certificate, Config};
 use crate::pki::{CertificateFacts, check_hosts};
 use crate::server::{TlsOptions, server_config, without_certificate};
 use crate::store::certificate_document::Parsed;
@@ -20,17 +20,13 @@ const SOON: u64 = 30 * DAY;
 pub(super) fn findings(config: &Config, hosts: &[String], now: u64) -> Vec<Finding> {
     let tls = &config.tls;
     let mut findings = Vec::new();
-    let (client_ca, client_auth) = match &tls.clients {
-        None => (Vec::new(), ClientAuth::Required),
-        Some(clients) => match read_ca_bundle(&clients.ca) {
-            Ok(ca) => (ca, clients.auth),
-            Err(error) => {
-                findings.push(Finding::from_error("client CA", &error).about("tls.clientCa"));
-                (Vec::new(), clients.auth)
-            }
-        },
-    };
-    let options = TlsOptions { min_version: tls.min_version, client_ca, client_auth };
+    let client_ca = tls.clients.as_ref().map_or_else(Vec::new, |clients| {
+        read_ca_bundle(&clients.ca).unwrap_or_else(|error| {
+            findings.push(Finding::from_error("client CA", &error).about("tls.clientCa"));
+            Vec::new()
+        })
+    });
+    let options = TlsOptions::new(tls, client_ca);
     match &tls.certificate {
         Certificate::Files { certificate, key } => findings.extend(files(certificate, key, &options, hosts, now)),
         Certificate::Managed { hosts, .. } => {

@@ -13,7 +13,7 @@ use rustls::{
 };
 use rustls_pki_types::CertificateDer;
 
-use crate::config::{ClientAuth, MinVersion};
+use crate::config::{ClientAuth, MinVersion, Tls};
 use crate::metrics::CertificateFault;
 use crate::store::tls_material::Pair;
 
@@ -37,6 +37,13 @@ pub(crate) struct TlsOptions {
     /// Clients' certificates must chain to one of these; empty: none is asked for.
     pub(crate) client_ca: Vec<CertificateDer<'static>>,
     pub(crate) client_auth: ClientAuth,
+}
+
+impl TlsOptions {
+    pub(crate) fn new(tls: &Tls, client_ca: Vec<CertificateDer<'static>>) -> Self {
+        let client_auth = tls.clients.as_ref().map_or(ClientAuth::Required, |clients| clients.auth);
+        Self { min_version: tls.min_version, client_ca, client_auth }
+    }
 }
 
 /// What is wrong with the client's certificate; `None` where the handshake failed for another reason.
