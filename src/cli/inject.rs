@@ -69,8 +69,8 @@ pub(super) fn run(arguments: &ArgMatches) -> Result<u8, Failure> {
     let files = if files.is_empty() { vec!["-"] } else { files };
     let mut printed = String::new();
     for file in files {
-        let text = read(file)?;
         let named = if file == "-" { "standard input" } else { file };
+        let text = read(file, named)?;
         let rewritten = rewrite(&text, &parameters, arguments.get_flag("all"))
             .map_err(|why| Failure::run_time(format_args!("{named}: {why}")))?;
         for note in rewritten.notes {
@@ -122,14 +122,13 @@ fn parameters(arguments: &ArgMatches) -> Result<Parameters, Failure> {
     Ok(parameters)
 }
 
-fn read(file: &str) -> Result<String, Failure> {
+fn read(file: &str, named: &str) -> Result<String, Failure> {
     let mut text = String::new();
     let read = if file == "-" {
         io::stdin().lock().take(MOST_BYTES).read_to_string(&mut text)
     } else {
         File::open(file).and_then(|opened| opened.take(MOST_BYTES).read_to_string(&mut text))
     };
-    let named = if file == "-" { "standard input" } else { file };
     match read {
         Ok(bytes) if bytes as u64 == MOST_BYTES => {
             Err(Failure::usage(format_args!("{named} is longer than {} MiB: split it", MOST_BYTES >> 20)))
