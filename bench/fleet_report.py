@@ -1,12 +1,9 @@
 """The result of bench/fleet: one table in Markdown, a few lines about it, and JSON."""
 
 import dataclasses
-import datetime
-import os
-import platform
-from pathlib import Path
 
 from fleet_phases import Phase
+from machine import machine
 from many_users import Many
 from measure import median, percentile
 
@@ -25,21 +22,6 @@ class Result:
     many: Many | None = None
     # Seconds, through `serve`.
     revocation: list[float] | None = None
-
-
-def machine() -> dict:
-    model = ""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "cpu": model or platform.machine(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "kernel": platform.release(),
-        "load_average": os.getloadavg()[0],
-    }
 
 
 def document(result: Result) -> dict:

@@ -1,11 +1,7 @@
 """The result: Markdown for people, JSON for programs."""
 
-import datetime
-import os
-import platform
-from pathlib import Path
-
 import tools
+from machine import machine as place
 from measure import median
 from peers import Peer
 from rows import Bench, Cell, Cells, Row
@@ -15,17 +11,8 @@ BASE = "haproxy"
 
 def machine(bench: Bench) -> dict:
     """Where and with what this was measured."""
-    model = ""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
     return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "cpu": model,
-        "cpus": len(bench.stage.all_cpus),
-        "load_average": os.getloadavg()[0],
-        "kernel": platform.release(),
+        **place(len(bench.stage.all_cpus)),
         "repetitions": bench.repetitions,
         "seconds": bench.seconds,
         "versions": {name: tools.version(name) for name in sorted({p.program for p in bench.peers} | {"wrk", "h2load"})},
@@ -60,7 +47,7 @@ def markdown(bench: Bench, results: list[tuple[Row, Cells]]) -> str:
 def _about(about: dict, bench: Bench) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items() if version)
     lines = [
-        f"{about['date'][:10]}, {about['cpus']} CPUs ({about['cpu'] or platform.machine()}), Linux {about['kernel']}, load "
+        f"{about['date'][:10]}, {about['cpus']} CPUs ({about['cpu']}), Linux {about['kernel']}, load "
         f"{about['load_average']:.1f} at the end; {about['repetitions']} turns of {about['seconds']:g} s. {versions}.",
     ]
     if any(peer.name == "kube-rbac-proxy" for peer in bench.peers):
