@@ -13,8 +13,9 @@ use crate::support::{App, Jwk, NEEDS_FAKETIME, Vestibule, claims, eventually, fa
 const REPLICAS: usize = 20;
 /// The first clock is behind by this, the last one ahead, in seconds; with over 30 s nothing would be planned.
 const OFF: f64 = 28.0;
-/// Longer than what any two clocks differ by.
-const PROPAGATION: u64 = 60;
+/// What any two clocks differ by (56 s), and a patch, its event and a busy machine on top of it: the fastest clock signs
+/// with a successor that the slowest one has made as early as 10 s after that was planned.
+const PROPAGATION: u64 = 66;
 /// What a request and an answer, and each event, take: a patch is on its way while others still plan.
 const FAR: Duration = Duration::from_millis(1500);
 /// Until the last of them has had its turn, and its patch has been answered.
