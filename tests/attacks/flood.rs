@@ -1,7 +1,7 @@
 //! A flood of logins beside proxied traffic: what it does to latency and to memory, and what keeps it from doing more.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -19,73 +19,115 @@ const CLIENTS: u32 = 32;
 const RATE: u32 = 320;
 const CONNECTIONS: u32 = 4;
 /// On each connection at once: more than the hashing queue holds, all together.
-const GUESSES: u32 = 24;
+const GUESSERS: u32 = 24;
 const RUNS: usize = 5;
+/// How much nicer hashing is.
+const HASHING: i32 = 10;
 
-/// Guesses while it is `on`, each as soon as the one before it is answered, over connections that stay open: handshakes are
-/// no guesses. Attackers have machines of their own; on this one their thread has little priority.
+/// Guesses, or requests without a token, each as soon as the one before it is answered, over connections that stay open:
+/// handshakes are no guesses. Attackers have machines of their own; on this one their thread has little priority.
 struct Flood {
-    on: Arc<AtomicBool>,
-    ended: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
+#[derive(Default)]
+struct Shared {
+    what: AtomicU8,
+    /// Requests of a second, at most.
+    pace: AtomicU64,
+    sent: AtomicU64,
+    ended: AtomicBool,
+}
+
+const NOTHING: u8 = 0;
+const GUESSES: u8 = 1;
+/// To compare with: as many that need no hash, beside a program of no concern to us that computes all the time.
+const OTHERS: u8 = 2;
+
 impl Flood {
     fn new(client: &Client) -> Self {
-        let (on, ended, sent) =
-            (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let shared = Arc::<Shared>::default();
         let thread = thread::spawn({
-            let (client, on, ended, sent) = (client.http2(), Arc::clone(&on), Arc::clone(&ended), Arc::clone(&sent));
+            let (client, shared) = (client.http2(), Arc::clone(&shared));
             move || {
                 rustix::process::nice(19).expect("less priority is nobody's to deny");
                 let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
                 runtime.block_on(async {
                     for number in 0..CONNECTIONS {
                         let connection = client.connect().await;
-                        for guesser in 0..GUESSES {
-                            let mut stream = connection.another();
-                            let (on, sent) = (Arc::clone(&on), Arc::clone(&sent));
-                            tokio::spawn(
-                                async move { guess(&mut stream, number * GUESSES + guesser, &on, &sent).await },
-                            );
+                        for guesser in 0..GUESSERS {
+                            let (mut stream, shared) = (connection.another(), Arc::clone(&shared));
+                            tokio::spawn(async move {
+                                guess(&mut stream, number * GUESSERS + guesser, &shared).await;
+                            });
                         }
                     }
-                    while !ended.load(Ordering::Relaxed) {
+                    while !shared.ended.load(Ordering::Relaxed) {
                         sleep(Duration::from_millis(20)).await;
                     }
                 });
             }
         });
-        Self { on, ended, sent, thread: Some(thread) }
+        Self { shared, thread: Some(thread) }
     }
 
-    fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+    /// Begins, at `pace` requests of a second at most.
+    fn begin(&self, what: u8, pace: u64) {
+        self.shared.sent.store(0, Ordering::Relaxed);
+        self.shared.pace.store(pace, Ordering::Relaxed);
+        self.shared.what.store(what, Ordering::Relaxed);
+        if what == OTHERS {
+            let shared = Arc::clone(&self.shared);
+            thread::spawn(move || {
+                rustix::process::nice(HASHING).expect("less priority is nobody's to deny");
+                while shared.what.load(Ordering::Relaxed) == OTHERS {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+    }
+
+    /// Ends it, and says how many have been sent.
+    fn end(&self) -> u64 {
+        self.shared.what.store(NOTHING, Ordering::Relaxed);
+        self.shared.sent.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Flood {
     fn drop(&mut self) {
-        self.ended.store(true, Ordering::Relaxed);
+        self.end();
+        self.shared.ended.store(true, Ordering::Relaxed);
         // What went wrong in it has been printed, and shows in what was measured.
         drop(self.thread.take().map(JoinHandle::join));
     }
 }
 
 /// Each guess is another name from another source.
-async fn guess(stream: &mut Connection, guesser: u32, on: &AtomicBool, sent: &AtomicU64) {
+async fn guess(stream: &mut Connection, guesser: u32, shared: &Shared) {
+    let mut began = Instant::now();
     for number in 0_u32.. {
-        while !on.load(Ordering::Relaxed) {
+        while shared.what.load(Ordering::Relaxed) == NOTHING {
             sleep(Duration::from_millis(10)).await;
+            began = Instant::now();
         }
-        let [_, b, c, d] = (guesser << 16 | number & 0xFFFF).to_be_bytes();
-        let body = json!({"userName": format!("name {number}"), "pwd": "wrong"});
-        let call = post("/authorize").json(&body).header("x-forwarded-for", format!("10.{b}.{c}.{d}"));
+        while shared.sent.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64()
+            > shared.pace.load(Ordering::Relaxed) as f64
+        {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let call = if shared.what.load(Ordering::Relaxed) == OTHERS {
+            get("/")
+        } else {
+            let [_, b, c, d] = (guesser << 16 | number & 0xFFFF).to_be_bytes();
+            let body = json!({"userName": format!("name {number}"), "pwd": "wrong"});
+            post("/authorize").json(&body).header("x-forwarded-for", format!("10.{b}.{c}.{d}"))
+        };
         if stream.try_send(call).await.is_err() {
             return;
         }
-        sent.fetch_add(1, Ordering::Relaxed);
+        shared.sent.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -133,7 +175,7 @@ struct Setting {
 struct Measured {
     quiet: Vec<Vec<f64>>,
     flooded: Vec<Vec<f64>>,
-    /// In a second.
+    /// Requests of the flood, in a second.
     guesses: f64,
     checked: f64,
 }
@@ -162,19 +204,20 @@ impl Setting {
         measure(&mut self.clients, &self.token, self.length).await
     }
 
-    async fn compare(&mut self) -> Measured {
+    /// `pace`: requests of a second, at most.
+    async fn compare(&mut self, what: u8, pace: u64) -> Measured {
         let denied = "vestibule_authorize_total{dialect=\"densify\",outcome=\"denied\"}";
         let mut measured = Measured { quiet: Vec::new(), flooded: Vec::new(), guesses: 0.0, checked: 0.0 };
         for _ in 0..RUNS {
             measured.quiet.push(self.measure().await);
-            let (sent, checked) = (self.flood.sent(), self.vestibule.metrics().await.value(denied));
+            let checked = self.vestibule.metrics().await.value(denied);
             let began = Instant::now();
-            self.flood.on.store(true, Ordering::Relaxed);
+            self.flood.begin(what, pace);
             sleep(Duration::from_millis(200)).await;
             measured.flooded.push(self.measure().await);
-            self.flood.on.store(false, Ordering::Relaxed);
+            let sent = self.flood.end();
             let seconds = began.elapsed().as_secs_f64() * RUNS as f64;
-            measured.guesses += (self.flood.sent() - sent) as f64 / seconds;
+            measured.guesses += sent as f64 / seconds;
             measured.checked += (self.vestibule.metrics().await.value(denied) - checked) / seconds;
             // Those that are queued are checked before it is quiet again.
             eventually("an empty queue", async || {
@@ -228,14 +271,18 @@ async fn a_flood_of_logins_does_not_move_proxied_traffic() {
     setting.measure().await;
     let quiet_memory = setting.vestibule.resident();
 
-    let measured = setting.compare().await;
+    let measured = setting.compare(GUESSES, u64::MAX).await;
     measured.tell("");
     let grown = setting.vestibule.resident_peak().saturating_sub(quiet_memory);
     figure("resident memory more at the flood's height, one hashing thread", format!("{} MiB", grown >> 20));
     assert!(measured.guesses > 2.0 * measured.checked && measured.checked > 0.0, "no flood");
     assert!(grown <= 64 << 20, "{grown} bytes");
+    if long() {
+        let others = setting.compare(OTHERS, measured.guesses as u64).await;
+        others.tell(", but of requests without a token, beside a program that computes at the hashing's priority");
+    }
     if long() && setting.vestibule.renice_hashing() {
-        setting.compare().await.tell(", hashing at the priority of other threads");
+        setting.compare(GUESSES, u64::MAX).await.tell(", hashing at the priority of other threads");
     }
     // The system's scheduler gives whatever computes a slice of some milliseconds, however nice it is: where all processors
     // are taken, the hundredth request waits for its end (sched(7)).
@@ -252,7 +299,7 @@ async fn hashing_is_nicer_than_every_other_thread() {
     // Those who run the tests may be nice themselves.
     let nice = rustix::process::nice(0).expect("nothing is changed");
     for (name, found) in &threads {
-        let more = if name.starts_with("hashing") { 10 } else { 0 };
+        let more = if name.starts_with("hashing") { HASHING } else { 0 };
         assert_eq!(*found, nice + more, "{threads:?}");
     }
 }

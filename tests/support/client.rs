@@ -238,6 +238,7 @@ impl Client {
     /// Without TLS.
     pub(crate) async fn tcp_stream(&self) -> std::io::Result<TcpStream> {
         let socket = TcpSocket::new_v4()?;
+        socket.set_nodelay(true)?;
         socket.bind((self.source, 0).into())?;
         within("a connection", socket.connect(self.address)).await
     }
