@@ -219,7 +219,9 @@ impl Failed {
 
 /// Replaces a file whole: readers see the old text or the new one.
 pub(super) fn replace(file: &Path, text: &str) {
-    let beside = file.with_extension("new~");
+    // Hidden, or it would be a document of the store's for a moment.
+    let name = file.file_name().expect("a file").to_string_lossy();
+    let beside = file.with_file_name(format!(".{name}.new"));
     fs::write(&beside, text).expect("a file");
     fs::rename(&beside, file).expect("a rename");
 }
