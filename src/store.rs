@@ -16,6 +16,7 @@ pub(crate) mod jitter;
 mod certificate_feed;
 mod key_feed;
 mod key_origin;
+mod newest;
 mod origin;
 mod report;
 mod reread;

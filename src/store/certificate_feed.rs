@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::digest::{Context, Digest, SHA256};
 use rustls_pki_types::CertificateDer;
 use tokio::time::Instant;
 use zeroize::Zeroize;
@@ -13,6 +13,7 @@ use super::certificate_document::{self, Parsed, Served};
 use super::jitter;
 use super::key_origin::Unwritten;
 use super::kubernetes::{Cluster, SecretVersion};
+use super::newest::Newest;
 use super::origin::{Entries, Look, Origin};
 use super::report::Report;
 use super::turns::{Due, Turns};
@@ -45,12 +46,8 @@ pub(crate) struct CertificateFeed {
     managed: Arc<Managed>,
     /// What was looked at last, good or bad.
     version: Option<Arc<SecretVersion>>,
-    /// A digest of its entries.
-    seen: Option<Vec<u8>>,
-    /// Those entries are what `managed` says.
-    good: bool,
-    /// And nothing says that they may not be the last ones.
-    known: bool,
+    /// What `managed` says, where it is good.
+    newest: Newest,
     /// Before, nothing is a reload: not the first certificate either.
     started: bool,
     /// The chain that new connections get.
@@ -76,9 +73,7 @@ impl CertificateFeed {
             report,
             managed: Arc::default(),
             version: None,
-            seen: None,
-            good: false,
-            known: false,
+            newest: Newest::default(),
             started: false,
             in_force: None,
             turns: Turns::new(LONGEST_PAUSE),
@@ -137,22 +132,15 @@ impl CertificateFeed {
         });
         match self.version.clone() {
             Some(version) => self.take(version).await,
-            None => (self.seen, self.good) = (None, false),
+            None => self.newest.is_gone(),
         }
-        self.known = problem.is_none();
-        if problem.is_some() && !self.good {
-            // A bad document is told of again when the problem is over.
-            self.seen = None;
-        }
-        self.report.looked(problem, self.good && current);
+        self.newest.looked(problem, current, &self.report);
     }
 
     async fn take(&mut self, version: Arc<SecretVersion>) {
-        let digest = digest_of(version.data());
-        if self.seen.as_ref() == Some(&digest) {
+        if !self.newest.is_news(digest_of(version.data())) {
             return;
         }
-        (self.seen, self.good) = (Some(digest), false);
         let parse = move |parsed: &mut Option<_>| *parsed = Some(certificate_document::parse(version.data()));
         // A panic has been told of.
         let Some((Some(parsed), _)) = self.report.blocking(None, parse).await else { return };
@@ -167,7 +155,7 @@ impl CertificateFeed {
         match taken {
             Ok((managed, news)) => {
                 self.managed = Arc::new(managed);
-                self.good = true;
+                self.newest.is_good();
                 self.report.in_force();
                 if let Some(served) = news {
                     let first = self.in_force.replace(served.pair.cert_chain.clone()).is_none();
@@ -180,7 +168,7 @@ impl CertificateFeed {
 
     /// What is to be made now.
     fn due(&self) -> Option<Change> {
-        if !self.good || !self.known {
+        if !self.newest.may_be_written_onto() {
             return None;
         }
         match self.managed.plan(&self.hosts, epoch()) {
@@ -257,12 +245,12 @@ impl CertificateFeed {
 }
 
 /// Of the entries that count.
-fn digest_of(entries: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
+fn digest_of(entries: &BTreeMap<String, Vec<u8>>) -> Digest {
     let mut context = Context::new(&SHA256);
     for name in [CA_CERTIFICATES, CA_KEYS, CERTIFICATE, KEY] {
         let content = entries.get(name).map_or(&[][..], Vec::as_slice);
         context.update(&(content.len() as u64).to_le_bytes());
         context.update(content);
     }
-    context.finish().as_ref().to_vec()
+    context.finish()
 }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::jitter;
 use super::key_origin::{KeyLook, Unwritten, Version};
 use super::keys_document::{self, Parsed};
+use super::newest::Newest;
 use super::origin::Origin;
 use super::report::Report;
 use super::reread::{Asked, Reread};
@@ -39,12 +40,7 @@ pub(crate) struct KeyFeed {
     ring: Arc<KeyRing>,
     /// What was looked at last, good or bad.
     version: Option<Version>,
-    /// A digest of its document.
-    seen: Option<Vec<u8>>,
-    /// That document is the ring that is in force.
-    good: bool,
-    /// And nothing says that it may not be the last one.
-    known: bool,
+    newest: Newest,
     /// Before, nothing is a reload: not the first key either.
     started: bool,
     turns: Turns,
@@ -71,9 +67,7 @@ impl KeyFeed {
             report,
             ring: Arc::default(),
             version: None,
-            seen: None,
-            good: false,
-            known: false,
+            newest: Newest::default(),
             started: false,
             turns: Turns::new(AT_LEAST),
             asked,
@@ -140,23 +134,16 @@ impl KeyFeed {
         let KeyLook { version, problem, current } = self.origin.look_at_keys().await;
         match &version {
             Some(version) => self.take(version).await,
-            None => (self.seen, self.good) = (None, false),
+            None => self.newest.is_gone(),
         }
         self.version = version;
-        self.known = problem.is_none();
-        if problem.is_some() && !self.good {
-            // A bad document is told of again when the problem is over.
-            self.seen = None;
-        }
-        self.report.looked(problem, self.good && current);
+        self.newest.looked(problem, current, &self.report);
     }
 
     async fn take(&mut self, version: &Version) {
-        let digest = digest(&SHA256, version.document()).as_ref().to_vec();
-        if self.seen.as_ref() == Some(&digest) {
+        if !self.newest.is_news(digest(&SHA256, version.document())) {
             return;
         }
-        (self.seen, self.good) = (Some(digest), false);
         let version = version.clone();
         let parse = move |parsed: &mut Option<_>| *parsed = Some(keys_document::parse(version.document()));
         match self.report.blocking(None, parse).await {
@@ -164,7 +151,7 @@ impl KeyFeed {
                 self.tell_revoked(&ring);
                 self.ring = Arc::new(ring);
                 self.publisher.ring(Arc::clone(&self.ring));
-                self.good = true;
+                self.newest.is_good();
                 let first = self.report.in_force();
                 self.report.changed(first || !self.started, &warnings);
             }
@@ -179,7 +166,7 @@ impl KeyFeed {
     /// What the policy wants written now, where this process may write at all.
     fn due(&self) -> Option<Change> {
         let writable = self.version.as_ref().is_some_and(|version| self.origin.is_writable(version));
-        if !self.good || !self.known || !writable {
+        if !self.newest.may_be_written_onto() || !writable {
             return None;
         }
         match plan(&self.ring, epoch(), &self.policy) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 
+use super::newest::Newest;
 use super::origin::{Look, Origin, Part};
 use super::report::Report;
 use super::users_document::{self, Loaded, Source};
@@ -28,10 +29,7 @@ struct Table {
     publisher: Publisher,
     report: Report,
     users: Arc<Users>,
-    /// A digest of the entries that were looked at last, good or bad.
-    seen: Option<digest::Digest>,
-    /// Those entries are the table that is in force.
-    good: bool,
+    newest: Newest,
 }
 
 impl UserFeed {
@@ -41,8 +39,7 @@ impl UserFeed {
             publisher,
             report,
             users: Arc::new(Users::empty()),
-            seen: None,
-            good: false,
+            newest: Newest::default(),
         };
         Self { origin, table }
     }
@@ -81,21 +78,15 @@ impl Table {
     fn take(&mut self, look: Look) {
         match &look.parts {
             Some(parts) => self.make(parts),
-            None => (self.seen, self.good) = (None, false),
+            None => self.newest.is_gone(),
         }
-        if look.problem.is_some() && !self.good {
-            // A bad document is told of again when the problem is over.
-            self.seen = None;
-        }
-        self.report.looked(look.problem, self.good && look.current);
+        self.newest.looked(look.problem, look.current, &self.report);
     }
 
     fn make(&mut self, parts: &[Part]) {
-        let digest = digest_of(parts);
-        if self.seen.is_some_and(|seen| seen.as_ref() == digest.as_ref()) {
+        if !self.newest.is_news(digest_of(parts)) {
             return;
         }
-        (self.seen, self.good) = (Some(digest), false);
         let several = parts.len() > 1;
         let sources: Vec<_> = parts
             .iter()
@@ -109,7 +100,7 @@ impl Table {
                 self.tell_revoked(&users);
                 self.users = Arc::new(users);
                 self.publisher.users(Arc::clone(&self.users));
-                self.good = true;
+                self.newest.is_good();
                 let first = self.report.in_force();
                 self.report.changed(first, &warnings);
             }
