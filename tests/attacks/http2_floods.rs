@@ -17,12 +17,11 @@ use super::alone;
 use super::figures::{figure, long};
 use super::others::Processes;
 use crate::support::{
-    App, CONTINUATION, Client, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Listening, PING, PRIORITY, RST_STREAM,
-    SETTINGS, WINDOW_UPDATE, fields, frame, full, request_fields,
+    App, CONTINUATION, Client, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Listening, PING, PREFACE, PRIORITY,
+    RST_STREAM, SETTINGS, WINDOW_UPDATE, fields, frame, full, request_fields,
 };
 
 const CONFIG: &str = "{access: {rules: [{prefix: /open, allow: anyone}]}, limits: {idleTimeout: 3s}}";
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const ENHANCE_YOUR_CALM: u32 = 11;
 const MIB: f64 = 1_048_576.0;
 
