@@ -16,6 +16,9 @@ DOCUMENT = "docs/injection.md"
 
 
 def injection(cluster, part):
+    if not has_policies(cluster):
+        part.skip("the injector", "this Kubernetes is older than 1.36 and has no MutatingAdmissionPolicy")
+        return
     ns = cluster.namespace("injection")
     ns.kubectl("apply", f"--filename={HERE}/legacy.yaml")
     host = f"legacy.{ns.name}.svc"
@@ -41,6 +44,11 @@ def injection(cluster, part):
     probes_are_green(ns, part)
     a_job_completes(ns, part)
     taken_away(cluster, ns, client, host, part)
+
+
+def has_policies(cluster):
+    served = cluster.run("kubectl", "api-resources", "--api-group=admissionregistration.k8s.io", "--no-headers")
+    return any(line.startswith("mutatingadmissionpolicies ") and "/v1 " in line for line in served.splitlines())
 
 
 def install_charts(cluster, ns, host, part):

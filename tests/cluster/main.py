@@ -34,6 +34,7 @@ def main(wanted):
         programs_on_path(folder / "bin")
         if LOAD in os.environ:
             images.load(os.environ[LOAD], image, os.environ["VESTIBULE_STATIC"], folder)
+            Part(report, "all").step(f"{image} and stand-ins for {images.WHOAMI} and {images.CURL} are made and loaded")
         try:
             with Cluster(folder, image) as cluster:
                 run_all(cluster, report, wanted or list(PARTS))
