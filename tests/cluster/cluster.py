@@ -92,6 +92,12 @@ class Cluster:
         name = f"{self.id}-{label}"
         return Namespace(self, name) if name in self._names else None
 
+    def over(self, label):
+        """Nobody needs this namespace any more: it goes while others are at work."""
+        ns = self.part_namespace(label)
+        if ns:
+            self.run("kubectl", "delete", "namespace", "--ignore-not-found", "--wait=false", ns.name)
+
     def release(self, name):
         """One of Helm that is for the whole cluster, and is uninstalled in the end."""
         self._releases.append(name)

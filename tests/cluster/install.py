@@ -39,6 +39,8 @@ def adaptation(cluster, ns):
 
     def adapt(text):
         text = text.replace("repository: registry.example.org/vestibule", lines)
+        # This machine is busier than that of anybody who follows a document.
+        text = text.replace("sleep 3", "sleep 8")
         return re.sub(r"\b10443\b", port, re.sub(r"\bshop\b", ns.name, text))
 
     return adapt

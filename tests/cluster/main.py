@@ -40,6 +40,8 @@ def main(wanted):
                 run_all(cluster, report, wanted or list(PARTS))
         except KeyboardInterrupt:
             Part(report, "all").failed("stopped before the end")
+        except CommandFailed as error:
+            Part(report, "all").failed(f"{error}")
     sys.exit(not report.summary())
 
 
@@ -76,6 +78,8 @@ def run(cluster, part, action, last):
         rest = action(cluster, part)
         if rest:
             last.append((part, rest))
+        else:
+            cluster.over(part.name)
     except Stopped:
         pass
     except Exception as error:
