@@ -15,7 +15,7 @@ DEAR = "$argon2id$v=19$m=65536,t=1,p=1$c2FsdHNhbHRzYWx0c2FsdA$AAAAAAAAAAAAAAAAAA
 """The hash that takes the most memory of all that are accepted: 64 MiB, more than the limit leaves here."""
 LIMIT = "48Mi"
 AWAY = ("VESTIBULE_CLUSTER_API_STOP", "VESTIBULE_CLUSTER_API_START")
-END_AFTER, AWAY_SECONDS = 15, 35
+END_AFTER, AWAY_SECONDS = 12, 32
 """Seconds from the preparation until the sidecar is told to end, and how long the API server is away after that began."""
 
 
@@ -124,8 +124,9 @@ def told_by_given(ns, pod, polls, stopped, started, part):
     status = eventually(lambda: status_restarted(ns, pod), 60)
     part.check(status and status["lastState"]["terminated"]["exitCode"] == 0, "it was ended and started in its place", status)
     log = ns.kubectl("logs", pod, "--container=vestibule")
-    said = [json.loads(line) for line in log.splitlines() if "fallback" in line or "mounted" in line]
-    part.step(f"it says: {said[0]['message'] if said else log.splitlines()[:4]}")
+    said = [event for event in map(json.loads, log.splitlines()) if event["event"] == "store_failed"]
+    part.check(said, "it has said what it could not read", log[-2000:])
+    part.step(f"it says: {said[0]['message']}: {said[0]['error']}")
     ready = eventually(lambda: ready_now(ns, pod), 60)
     part.check(ready, "with the API server back, the pod is ready")
 
@@ -135,9 +136,9 @@ def told_by_managed(ns, pod, part):
     status = eventually(lambda: status_restarted(ns, pod), 60)
     part.check(status, "tls.managed: the sidecar was ended and started in its place", status)
     log = ns.kubectl("logs", pod, "--container=vestibule")
-    waits = [line for line in log.splitlines() if "managed-vestibule-tls" in line]
+    waits = [event for event in map(json.loads, log.splitlines()) if "managed-vestibule-tls" in event.get("error", "")]
     part.check(waits, "tls.managed: without the API server it says which Secret it waits for", log[-2000:])
-    part.step(f"tls.managed says: {json.loads(waits[0]).get('message', waits[0])[:200]}")
+    part.step(f"tls.managed says: {waits[0]['message']}: {waits[0]['error']}")
     part.check(eventually(lambda: ready_now(ns, pod), 90), "tls.managed: with the API server back, the pod is ready")
 
 
