@@ -89,7 +89,8 @@ class Stream:
         self.answers, self.noise = [], []
 
     def __enter__(self):
-        command = ["kubectl", f"--namespace={self._client.ns.name}", "exec", "--stdin", self._client._name, "--", "sh", "-c", self._script]
+        pod = (f"--namespace={self._client.ns.name}", "--stdin", self._client._name)
+        command = ["kubectl", "exec", *pod, "--", "sh", "-c", self._script]
         self._context = self._client.ns.cluster.process(command)
         self._process = self._context.__enter__()
         self._process.stdin.write(self._config)

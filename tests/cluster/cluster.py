@@ -14,6 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 COMMAND_SECONDS, CLEANING_SECONDS = 240, 180
+COLUMNS = "custom-columns=OBJECT:.involvedObject.name,REASON:.reason,SAID:.message"
 
 
 class CommandFailed(Exception):
@@ -32,7 +33,7 @@ class Cluster:
         self.id = f"vestibule-{secrets.token_hex(3)}"
         self.environment = {**os.environ, "KUBECONFIG": str(folder / "kubeconfig")}
         self._lock = threading.Lock()
-        self._running, self._stopped = set(), False
+        self._running, self.stopped = set(), False
         self._names, self._releases = [], []
 
     def __enter__(self):
@@ -73,7 +74,7 @@ class Cluster:
     def stop(self):
         """Ends what runs, and lets nothing more begin but for taking away."""
         with self._lock:
-            self._stopped = True
+            self.stopped = True
             running = list(self._running)
         for process in running:
             end(process)
@@ -124,7 +125,7 @@ class Cluster:
                 end(process)
                 said = "".join(process.communicate())[-2000:]
                 raise CommandFailed(f"{shown(command)} is not done after {seconds} s: {said}") from None
-        if self._stopped and not cleaning:
+        if self.stopped and not cleaning:
             raise Stopped
         if process.returncode:
             raise CommandFailed(f"{shown(command)} ends with {process.returncode}: {''.join(done).strip()[-2000:]}")
@@ -135,7 +136,7 @@ class Cluster:
         """One that is ended with the run; text goes in and comes out by pipes."""
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
         with self._lock:
-            if self._stopped and not cleaning:
+            if self.stopped and not cleaning:
                 raise Stopped
             # In a session of its own: a ctrl-c of the terminal ends it through us, and with all that it has started.
             process = subprocess.Popen(command, env=environment or self.environment, start_new_session=True, **pipes)
@@ -192,9 +193,9 @@ class Namespace:
         """What somebody would look at first where something failed."""
         commands = [
             ["get", "pods", "--output=wide"],
-            ["get", "events", "--sort-by=.lastTimestamp", "--output=custom-columns=OBJECT:.involvedObject.name,REASON:.reason,SAID:.message"],
+            ["get", "events", "--sort-by=.lastTimestamp", f"--output={COLUMNS}"],
             ["logs", "--selector=!never", "--all-containers", "--tail=12", "--prefix", "--ignore-errors", "--max-log-requests=50"],
-        ]  # fmt: skip
+        ]
         said = []
         for command in commands:
             try:

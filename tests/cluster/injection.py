@@ -54,7 +54,8 @@ def has_policies(cluster):
 
 def install_charts(cluster, ns, host, part):
     """By the document's line, for this namespace alone, so that nobody else's pods are looked at."""
-    others = cluster.run("kubectl", "get", "mutatingadmissionpolicies", "--selector=app.kubernetes.io/name=vestibule-injector", "--output=name")
+    ours = "--selector=app.kubernetes.io/name=vestibule-injector"
+    others = cluster.run("kubectl", "get", "mutatingadmissionpolicies", ours, "--output=name")
     part.check(not others, "no other injector is here", others)
     ns.install("shop", {"selector": {"app": "legacy"}, "tls": {"hosts": [host]}})
     line = next(text for language, text in blocks(DOCUMENT, None) if language == "sh")
@@ -158,7 +159,7 @@ def restarts(ns, client, password, part):
         part.check(single.wait_for(last[0] + RATE) and kept.wait_for(last[1] + RATE), "requests have come in all the while")
     for stream, how in ((single, "a connection for each"), (kept, "kept connections")):
         failed = stream.failed()
-        part.check(not failed, f"{RESTARTS} rollout restarts: {len(stream.answers)} of {len(stream.answers)} requests answered, {how}", failed)
+        part.check(not failed, f"{RESTARTS} rollout restarts: {len(stream.answers)} requests, each answered with 200, {how}", failed)
 
 
 def probes_are_green(ns, part):

@@ -83,6 +83,8 @@ def run(cluster, part, action, last):
     except Stopped:
         pass
     except Exception as error:
+        if cluster.stopped:
+            return
         said = f"{error}" if isinstance(error, Failure | CommandFailed) else traceback.format_exc()
         part.failed(said)
         ns = cluster.part_namespace(part.name)

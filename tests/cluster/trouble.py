@@ -120,7 +120,10 @@ def told_by_given(ns, pod, polls, stopped, started, part):
     part.check(good and bad and good[0] < bad[0], "without the API server requests are served, until the sidecar ends", away[:3])
     part.check(good[-1] > bad[-1], "started without the API server, it serves from the mounted Secrets: 200 with the token", away[-5:])
     back = next(up for up in good if up > bad[-1])
-    part.figure(f"a sidecar that starts without an API server: {back - bad[0]:.1f} s until it serves again, {len(good)} of {len(away)} requests answered")
+    part.figure(
+        f"a sidecar that starts without an API server: {back - bad[0]:.1f} s until it serves again, {len(good)} of {len(away)} "
+        "requests answered"
+    )
     status = eventually(lambda: status_restarted(ns, pod), 60)
     part.check(status and status["lastState"]["terminated"]["exitCode"] == 0, "it was ended and started in its place", status)
     log = ns.kubectl("logs", pod, "--container=vestibule")
