@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from cluster import HERE, CommandFailed
 
 ANSWER_SECONDS = 20
+LOST, TRIES = 97, 4
 BATCHES = 400
 """The most that one stream of requests can be, should nobody end it."""
 LINE = re.compile(r"(\d{3}) (\d+)")
@@ -40,7 +41,16 @@ class Client:
         self._lines = [setting("cacert", "/tmp/ca.crt")]
 
     def shell(self, script, stdin=""):
-        return self.ns.kubectl("exec", "--stdin", self._name, "--", "sh", "-c", script, stdin=stdin)
+        """What `script` prints. Its input is counted: on a busy node some of it may not arrive."""
+        counted = f"""
+            in=/tmp/in.$$; cat >$in; [ "$(wc -c <$in)" -eq {len(stdin.encode())} ] || {{ rm $in; exit {LOST}; }}
+            ({script}) <$in; code=$?; rm $in; exit $code"""
+        for attempt in range(TRIES):
+            try:
+                return self.ns.kubectl("exec", "--stdin", self._name, "--", "sh", "-c", counted, stdin=stdin)
+            except CommandFailed as error:
+                if f"exit code {LOST}" not in str(error) or attempt == TRIES - 1:
+                    raise
 
     def ask(self, path="/", token=None, url=None, user=None, method="GET"):
         """One request, on a connection of its own. `user` is NAME:PASSWORD. Credentials are in no argument."""
@@ -79,7 +89,7 @@ class Stream:
         self._config = "\n".join(lines)
         # To standard error, which nobody holds back until there is more.
         self._script = f"""
-            cat >{self._name}; : >{self._name}.on; n=0
+            : >{self._name}.on; n=0
             while [ -e {self._name}.on ] && [ $n -lt {BATCHES} ]; do
               n=$((n + 1))
               curl --silent --show-error --max-time 10 {" ".join(how)} --rate {rate}/s --output /dev/null \\
@@ -89,12 +99,11 @@ class Stream:
         self.answers, self.noise = [], []
 
     def __enter__(self):
-        pod = (f"--namespace={self._client.ns.name}", "--stdin", self._client._name)
+        self._client.shell(f"cat >{self._name}", stdin=self._config)
+        pod = (f"--namespace={self._client.ns.name}", self._client._name)
         command = ["kubectl", "exec", *pod, "--", "sh", "-c", self._script]
         self._context = self._client.ns.cluster.process(command)
         self._process = self._context.__enter__()
-        self._process.stdin.write(self._config)
-        self._process.stdin.close()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         return self

@@ -19,7 +19,7 @@ from cluster import HERE, ROOT
 
 WHOAMI = "docker.io/traefik/whoami:v1.11.0"
 CURL = "docker.io/curlimages/curl:8.17.0"
-APPLETS = ["base64", "cat", "date", "head", "ls", "rm", "sed", "sh", "sleep", "touch", "tr"]
+APPLETS = ["base64", "cat", "date", "head", "ls", "rm", "sed", "sh", "sleep", "touch", "tr", "wc"]
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
 
 
