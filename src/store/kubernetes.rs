@@ -171,7 +171,26 @@ impl Cluster {
         let failed = |fault| self.error(name, verb, fault);
         // What fits into no URI is no namespace and no name.
         let request = request.map_err(|_| failed(Fault::Invalid("no Secret can have that name".to_owned())))?;
-        self.answered(request).await.map_err(failed)
+        match self.answered(request).await {
+            Ok(answer) => Ok(answer),
+            Err(fault) => Err(failed(self.judged(fault).await)),
+        }
+    }
+
+    /// An API server that has just started answers before it has read its roles, and refuses what it allows a moment later:
+    /// as long as it says that it is not ready, a 403 is no proof of a missing right.
+    async fn judged(&self, fault: Fault) -> Fault {
+        if !matches!(fault, Fault::Forbidden { .. }) {
+            return fault;
+        }
+        // Anybody it knows may ask this, before it has read any role (`--authorization-always-allow-paths`).
+        let Ok(request) = Request::get("/readyz").body(Vec::new()) else { return fault };
+        match self.0.connection.ask(request).await {
+            Ok(answer) if answer.status.is_server_error() => {
+                Fault::Unavailable("it is not ready, and may not know its roles yet (403)".to_owned())
+            }
+            _ => fault,
+        }
     }
 
     async fn ask_json(&self, request: http::Result<Request<Vec<u8>>>) -> Result<Value, Fault> {

@@ -15,6 +15,7 @@ mod keys;
 mod managed;
 mod outage;
 mod pod;
+mod refusals;
 mod release;
 mod reload;
 mod rights;

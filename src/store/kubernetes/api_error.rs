@@ -95,6 +95,11 @@ impl ApiError {
         matches!(*self.fault, Fault::Throttled { .. } | Fault::Unavailable(_))
     }
 
+    /// Whether it was refused as who asks, and only people or kubelet can mend that.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(*self.fault, Fault::Forbidden { .. } | Fault::Unauthorized)
+    }
+
     /// How long the API server wants to be left alone.
     pub fn retry_after(&self) -> Option<Duration> {
         match *self.fault {

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::future::Future;
 use std::io;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use jiff::fmt::rfc2822::DateTimeParser;
 use kube::client::{AuthError, Body};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
 use super::api_error::Fault;
@@ -34,7 +34,8 @@ pub(super) struct Connection {
     identity: Identity,
     server: String,
     client: Mutex<kube::Client>,
-    renewed: Mutex<Option<Instant>>,
+    /// When the credentials were read again last; held while they are.
+    renewed: tokio::sync::Mutex<Option<Instant>>,
     /// Held by a request until its answer begins: those that begin together would each make a connection, with HTTP/2 all
     /// but one in vain.
     turn: Semaphore,
@@ -63,24 +64,23 @@ impl Connection {
         let (config, client) = build(identity.clone()).await?;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let (client, turn) = (Mutex::new(client), Semaphore::new(1));
-        Ok((Self { identity, server, client, renewed: Mutex::default(), turn }, config.default_namespace))
+        Ok((Self { identity, server, client, renewed: tokio::sync::Mutex::default(), turn }, config.default_namespace))
     }
 
     pub(super) fn server(&self) -> String {
         self.server.clone()
     }
 
-    /// Reads the credentials again and connects anew, unless somebody else has lately. Where they cannot be read the old
-    /// ones stay.
+    /// Reads the credentials again and connects anew, unless somebody else has lately; returns when that is done. Where they
+    /// cannot be read, or not within 10 s, the old ones stay.
     pub(super) async fn renew(&self) {
-        {
-            let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
-            if renewed.is_some_and(|renewed| renewed.elapsed() < RENEWAL_INTERVAL) {
-                return;
-            }
-            *renewed = Some(Instant::now());
+        // Who is refused at the same moment waits for what is being read, and goes on with it.
+        let mut renewed = self.renewed.lock().await;
+        if renewed.is_some_and(|renewed| renewed.elapsed() < RENEWAL_INTERVAL) {
+            return;
         }
-        if let Ok((_, client)) = build(self.identity.clone()).await {
+        *renewed = Some(Instant::now());
+        if let Ok(Ok((_, client))) = timeout(DEADLINE, build(self.identity.clone())).await {
             *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
         }
     }

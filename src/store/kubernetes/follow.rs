@@ -104,15 +104,16 @@ impl Follower {
         self.known.state.subscribe()
     }
 
-    /// Reads the Secret as it stands, by one request as a rule; what is found is then [`Follower::now`].
+    /// Reads the Secret as it stands, by one request as a rule, after a 401 once more with credentials read again; what is
+    /// found is then [`Follower::now`].
     pub async fn refresh(&self) -> Result<(), ApiError> {
-        let read = self.known.read().await;
-        if let Err(error) = &read
-            && *error.fault() == Fault::Unauthorized
-        {
-            self.known.cluster.renew().await;
+        match self.known.read().await {
+            Err(error) if *error.fault() == Fault::Unauthorized => {
+                self.known.cluster.renew().await;
+                self.known.read().await
+            }
+            read => read,
         }
-        read
     }
 
     /// As [`Cluster::patch`]; what is written is then [`Follower::now`].

@@ -63,17 +63,18 @@ pub(super) async fn run(known: Arc<Known>) {
         if lasted {
             backoff.reset();
         }
-        let pause = match ended {
+        match ended {
             Ok(end) => {
                 failures = 0;
-                match end {
+                let pause = match end {
                     End::Over if lasted => Duration::ZERO,
                     End::Over => backoff.next(None),
                     End::Anew => {
                         resume.after = None;
                         backoff.next(None)
                     }
-                }
+                };
+                sleep(pause).await;
             }
             Err(error) => {
                 failures += 1;
@@ -81,15 +82,19 @@ pub(super) async fn run(known: Arc<Known>) {
                 if stubborn {
                     resume.after = None;
                 }
-                if stubborn || *error.fault() == Fault::Unauthorized {
+                let renews = stubborn || *error.fault() == Fault::Unauthorized;
+                // A token or a right may have been replaced at this moment: before people are called, it is tried once more.
+                if failures > 1 || !error.is_refusal() {
+                    let pause = backoff.next(error.retry_after());
+                    known.failed(error);
+                    sleep(pause).await;
+                }
+                if renews {
+                    // Just before the next try, and not before the pause: kubelet may have written another token meanwhile.
                     known.cluster.renew().await;
                 }
-                let pause = backoff.next(error.retry_after());
-                known.failed(error);
-                pause
             }
-        };
-        sleep(pause).await;
+        }
     }
 }
 
@@ -123,7 +128,8 @@ async fn watch(known: &Known, resume: &mut Resume) -> Result<End, ApiError> {
                 Ok(End::Anew)
             }
             Some(Fault::Gone | Fault::Invalid(_)) if resume.after.is_some() => Ok(End::Anew),
-            fault => Err(failed(fault.unwrap_or_else(|| Fault::Unavailable("it does not watch".to_owned())))),
+            Some(fault) => Err(failed(known.cluster.judged(fault).await)),
+            None => Err(failed(Fault::Unavailable("it does not watch".to_owned()))),
         };
     }
     if !beginning {

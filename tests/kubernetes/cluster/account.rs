@@ -62,12 +62,19 @@ impl Account<'_> {
 
     /// A token for an hour, by the API server.
     pub(crate) async fn token(&self) -> String {
+        self.requested(json!({"expirationSeconds": HOUR})).await
+    }
+
+    /// The same, that is refused once this Secret is gone; up to 10 s later where the API server has just seen it.
+    pub(crate) async fn token_bound_to(&self, secret: &Value) -> String {
+        let metadata = &secret["metadata"];
+        let bound = json!({"apiVersion": "v1", "kind": "Secret", "name": metadata["name"], "uid": metadata["uid"]});
+        self.requested(json!({"expirationSeconds": HOUR, "boundObjectRef": bound})).await
+    }
+
+    async fn requested(&self, spec: Value) -> String {
         let path = self.namespace.path(&format!("serviceaccounts/{}/token", self.name));
-        let request = json!({
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {"expirationSeconds": HOUR},
-        });
+        let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec});
         let made = self.namespace.admin().create(&path, &request).await;
         made["status"]["token"].as_str().expect("a token").to_owned()
     }
