@@ -1,9 +1,10 @@
 //! A TCP proxy that breaks what goes through it: the network between a sidecar and the API server.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -49,7 +50,8 @@ struct Mode {
 struct Counts {
     listening: AtomicBool,
     connections: AtomicUsize,
-    open: AtomicUsize,
+    /// Which of them are open, by when they came.
+    open: Mutex<BTreeSet<usize>>,
     to_server: AtomicU64,
     to_client: AtomicU64,
 }
@@ -72,8 +74,11 @@ impl Faults {
 
     /// Ends all open connections with a reset.
     pub(crate) async fn cut(&self) {
+        // Clients may be back before anybody looks.
+        let last = self.connections();
         self.mode.send_modify(|mode| mode.cuts += 1);
-        eventually("connections to be cut", async || (self.open() == 0).then_some(())).await;
+        let are_cut = || self.counts.open().first().is_none_or(|first| *first > last);
+        eventually("connections to be cut", async || are_cut().then_some(())).await;
     }
 
     /// The server is not reachable: new connections are refused, open ones are reset.
@@ -111,7 +116,7 @@ impl Faults {
 
     /// How many are open.
     pub(crate) fn open(&self) -> usize {
-        self.counts.open.load(Ordering::Relaxed)
+        self.counts.open().len()
     }
 
     /// How many bytes have been forwarded.
@@ -126,6 +131,10 @@ impl Faults {
 }
 
 impl Counts {
+    fn open(&self) -> MutexGuard<'_, BTreeSet<usize>> {
+        self.open.lock().expect("nobody panics under this lock")
+    }
+
     fn of(&self, way: Way) -> &AtomicU64 {
         match way {
             Way::ToServer => &self.to_server,
@@ -159,16 +168,22 @@ async fn accept(listener: TcpListener, server: SocketAddr, mut mode: watch::Rece
         tokio::select! {
             changed = mode.changed() => if changed.is_err() { return },
             client = accepted => if let Some((client, _)) = client {
-                counts.connections.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(connection(client, server, mode.clone(), Arc::clone(&counts)));
+                let number = counts.connections.fetch_add(1, Ordering::Relaxed) + 1;
+                tokio::spawn(connection(number, client, server, mode.clone(), Arc::clone(&counts)));
             },
         }
     }
 }
 
 /// One connection until both sides have ended it, it is cut, or the proxy is dropped.
-async fn connection(mut client: TcpStream, server: SocketAddr, mut mode: watch::Receiver<Mode>, counts: Arc<Counts>) {
-    let _open = Open::new(&counts);
+async fn connection(
+    number: usize,
+    mut client: TcpStream,
+    server: SocketAddr,
+    mut mode: watch::Receiver<Mode>,
+    counts: Arc<Counts>,
+) {
+    let _open = Open::new(&counts, number);
     let cuts = mode.borrow().cuts;
     let ended = async {
         let mut server = TcpStream::connect(server).await?;
@@ -234,17 +249,17 @@ async fn forward(
 }
 
 /// Counts an open connection.
-struct Open<'a>(&'a Counts);
+struct Open<'a>(&'a Counts, usize);
 
 impl<'a> Open<'a> {
-    fn new(counts: &'a Counts) -> Self {
-        counts.open.fetch_add(1, Ordering::Relaxed);
-        Self(counts)
+    fn new(counts: &'a Counts, number: usize) -> Self {
+        counts.open().insert(number);
+        Self(counts, number)
     }
 }
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.open().remove(&self.1);
     }
 }
