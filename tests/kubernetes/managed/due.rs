@@ -163,17 +163,23 @@ async fn clients_certificates_are_judged_before_and_after_a_renewal() {
         connection.try_send(get("/")).await.is_ok()
     };
     let (first, second) = (one.issue(), two.issue());
-    for round in ["at first", "after a renewal", "after another authority"] {
+    for (round, (good, bad)) in [
+        ("at first", (&first, &second)),
+        ("after a renewal", (&first, &second)),
+        ("after another authority", (&second, &first)),
+        ("after a renewal since", (&second, &first)),
+    ] {
         match round {
-            "after a renewal" => {
-                ns.unset(TLS, "tls.key").await;
-                eventually("another certificate", async || stored(&ns, "tls.key").await).await;
-                vestibule.event("reload", |line| line["what"] == "certificate").await;
-            }
+            "at first" => {}
             "after another authority" => vestibule.reload("certificate", "clients.crt", &two.certificate).await,
-            _ => {}
+            _ => {
+                let renewal = async {
+                    ns.unset(TLS, "tls.key").await;
+                    eventually("another certificate", async || stored(&ns, "tls.key").await).await;
+                };
+                vestibule.reloaded("certificate", "ok", renewal).await;
+            }
         }
-        let (good, bad) = if round == "after another authority" { (&second, &first) } else { (&first, &second) };
         assert!(welcome(Some(good)).await, "{round}");
         assert!(!welcome(Some(bad)).await, "{round}");
         assert!(!welcome(None).await, "{round}");
