@@ -1,5 +1,7 @@
 //! The series, their names, and exact counts.
 
+use std::net::TcpListener;
+
 use http::Response;
 use serde_json::json;
 
@@ -85,6 +87,21 @@ async fn every_metric_is_there_from_the_start() {
         let synced = metrics.value(&format!("vestibule_store_synced_timestamp_seconds{{store=\"{store}\"}}"));
         assert!((synced - now).abs() < 60.0, "{store}: {synced}");
     }
+}
+
+/// As it stands at each scrape: on loopback, beyond it, and gone.
+#[tokio::test]
+async fn an_application_that_can_be_reached_past_the_sidecar_is_told() {
+    let application = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = application.local_addr().expect("an address").port();
+    let vestibule = Setup::new().upstream(format!("http://127.0.0.1:{port}")).start().await;
+    let exposed = async || vestibule.metrics().await.value("vestibule_upstream_exposed");
+    assert_eq!(exposed().await, 0.0);
+    drop(application);
+    let application = TcpListener::bind(("0.0.0.0", port)).expect("the same port");
+    assert_eq!(exposed().await, 1.0);
+    drop(application);
+    assert_eq!(exposed().await, 0.0);
 }
 
 #[tokio::test]
