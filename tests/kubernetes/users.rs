@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::cluster::{KEYS, USERS, named, namespace};
+use crate::cluster::{Cluster, KEYS, USERS, named, namespace};
+use crate::shell::Shell;
 use crate::sidecar::{Running, disable_admin, secrets, sidecar, users_with};
 use crate::support::figures::figure;
 use crate::support::{argon2, default_users, eventually, htpasswd_line, password_of};
@@ -44,6 +45,40 @@ async fn users_log_in_as_soon_as_they_are_added_and_are_refused_as_soon_as_they_
         assert!(seen.len() <= 4, "a watch of each, one read and one patch for the first key: {seen:?}");
         figure("requests of a start with its first key and five changes", format!("{seen:?}"));
     }
+}
+
+/// The lines of the document that make Secrets, by kubectl, and what it says of htpasswd: groups come from beside it.
+#[tokio::test]
+async fn secrets_are_made_and_htpasswd_is_moved_as_the_document_says() {
+    const DOCUMENT: &str = include_str!("../../docs/kubernetes.md");
+    let Some(ns) = namespace().await else { return };
+    let Cluster::Own(own) = ns.cluster else { return };
+    let shell = Shell::admin(&ns);
+    shell.write("users.yaml", &default_users().to_string());
+    shell.write(".htpasswd", &htpasswd_line("late", "late-password"));
+    let lines = |secret: &str| {
+        let begin = format!("kubectl create secret generic {secret}");
+        DOCUMENT.lines().filter(move |line| line.starts_with(&begin)).collect::<Vec<_>>()
+    };
+    let run = |line: &str| {
+        let arguments = line.strip_prefix("kubectl ").expect("a line of kubectl");
+        let output = shell.called(&own.kubectl(), arguments).output().expect("kubectl");
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    lines(KEYS).into_iter().for_each(run);
+    let kubeconfig = ns.account().await.kubeconfig().await;
+    let [yaml, htpasswd] = lines(USERS).try_into().expect("a line for each kind of document");
+    run(yaml);
+    let running = Running::start(sidecar(&kubeconfig)).await;
+    assert_eq!(running.status(&running.vestibule.token("admin").await).await, 200);
+    ns.delete_secret(USERS).await;
+    running.vestibule.reloaded("users", "ok", async { run(htpasswd) }).await;
+    let answer = running.vestibule.client().login("late", "late-password").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let token = answer.json()["apiToken"].as_str().expect("a token").to_owned();
+    assert_eq!(running.status(&token).await, 403, "in no group");
+    ns.set(USERS, &[("groups.yaml", "users: {late: {groups: [Administrator]}}")]).await;
+    running.comes_to(&token, 200).await;
 }
 
 #[tokio::test]
