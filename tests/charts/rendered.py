@@ -56,6 +56,7 @@ MATRIX = {
         "application": APPLICATION
         | {
             "port": 9000,
+            "extraPorts": [{"name": "metrics", "containerPort": 9090}, {"containerPort": 10444, "protocol": "UDP"}],
             "command": ["/app"],
             "args": ["--port", "9000"],
             "env": [{"name": "A", "value": "b"}],

@@ -29,10 +29,10 @@ WITH_PODS = [name for name, values in MATRIX.items() if "application" in values]
 class Rendered(unittest.TestCase):
     def test_lint_finds_nothing(self):
         for helm, program in HELMS.items():
-            for name in ("defaults", "application", "mounted"):
+            for name, values in MATRIX.items():
                 with self.subTest(helm=helm, values=name):
                     command = [program, "lint", "--strict", CHART, "--kube-version", "1.36", "--values", "-"]
-                    run(command, stdin=json.dumps(MATRIX[name]))
+                    run(command, stdin=json.dumps(values))
 
     def test_both_versions_of_helm_render_the_same(self):
         for name, values in MATRIX.items():
@@ -99,7 +99,7 @@ class Rendered(unittest.TestCase):
         self.assertIn("directory", yaml.safe_load(configuration(documents))["store"])
         # Only as a fallback may they be missing: an empty table of users would be obeyed.
         for volume in deployment["volumes"]:
-            self.assertNotIn("optional", volume.get("secret", {}))
+            self.assertFalse(volume.get("secret", {}).get("optional"))
 
     def test_only_the_sidecar_has_the_token_and_the_secrets(self):
         for name in WITH_PODS:
@@ -137,6 +137,12 @@ class Rendered(unittest.TestCase):
         self.assertIsNone(lifecycle("1.36", preStopSeconds=0))
         own = {"preStop": {"exec": {"command": ["/drain"]}}}
         self.assertEqual(lifecycle("1.36", lifecycle=own), own)
+        hook = {"postStart": {"exec": {"command": ["/warm"]}}}
+        beside = [{"name": "a"}, {"name": "b", "lifecycle": hook}, {"name": "c", "lifecycle": own}]
+        documents = rendered({"application": APPLICATION | {"extraContainers": beside}})
+        _, *containers = one(documents, "Deployment")["spec"]["template"]["spec"]["containers"]
+        sleep = {"preStop": {"sleep": {"seconds": 5}}}
+        self.assertEqual([container["lifecycle"] for container in containers], [sleep, hook | sleep, own])
         self.assertEqual(yaml.safe_load(configuration(rendered({})))["shutdown"]["delay"], "0s")
 
     def test_the_alerts_and_the_dashboard_are_the_files(self):

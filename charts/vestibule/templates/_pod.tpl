@@ -27,8 +27,12 @@ initContainers:
   {{- end }}
 containers:
   - {{- include "vestibule.application" . | nindent 4 }}
-  {{- with .Values.application.extraContainers }}
-  {{- toYaml . | nindent 2 }}
+  {{- range .Values.application.extraContainers }}
+  {{- $container := deepCopy . }}
+  {{- with include "vestibule.lifecycle" (dict "root" $ "lifecycle" .lifecycle) | fromYaml }}
+  {{- $_ := set $container "lifecycle" . }}
+  {{- end }}
+  - {{- toYaml $container | nindent 4 }}
   {{- end }}
 volumes:
   {{- include "vestibule.sidecarVolumes" . | nindent 2 }}
@@ -46,12 +50,10 @@ ports:
   # Without a name: that one is the sidecar's.
   - containerPort: {{ .port }}
     protocol: TCP
-{{- $lifecycle := deepCopy .lifecycle -}}
-{{- /* Older ones do not know this hook. */ -}}
-{{- if and .preStopSeconds (not $lifecycle.preStop) (semverCompare ">=1.30-0" $.Capabilities.KubeVersion.Version) -}}
-{{- $_ := set $lifecycle "preStop" (dict "sleep" (dict "seconds" .preStopSeconds)) -}}
-{{- end -}}
-{{- with $lifecycle }}
+  {{- with .extraPorts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with include "vestibule.lifecycle" (dict "root" $ "lifecycle" .lifecycle) | fromYaml }}
 lifecycle:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -62,4 +64,15 @@ lifecycle:
 {{- end }}
 {{- end }}
 {{- end -}}
+{{- end -}}
+
+{{/* Hooks, with the sleep before the end where there is no preStop: (dict "root" $ "lifecycle" MAP). Empty where there are none. */}}
+{{- define "vestibule.lifecycle" -}}
+{{- $lifecycle := deepCopy (default dict .lifecycle) -}}
+{{- $seconds := .root.Values.application.preStopSeconds -}}
+{{- /* Older ones do not know this hook. */ -}}
+{{- if and $seconds (not $lifecycle.preStop) (semverCompare ">=1.30-0" .root.Capabilities.KubeVersion.Version) -}}
+{{- $_ := set $lifecycle "preStop" (dict "sleep" (dict "seconds" $seconds)) -}}
+{{- end -}}
+{{- with $lifecycle }}{{ toYaml . }}{{ end -}}
 {{- end -}}

@@ -44,6 +44,14 @@
 {{- if has (toString (int $application.port)) (list $listen $admin) -}}
 {{- fail "application.port is also the port of config.listen or config.admin: move the sidecar to another" -}}
 {{- end -}}
+{{- range $application.extraPorts -}}
+{{- if and (eq (default "TCP" .protocol) "TCP") (has (toString (int .containerPort)) (list $listen $admin)) -}}
+{{- fail (printf "application.extraPorts has %d, which is also the port of config.listen or config.admin: move the sidecar to another" (int .containerPort)) -}}
+{{- end -}}
+{{- if eq (default "" .name) $application.portName -}}
+{{- fail (printf "application.extraPorts calls a port %s, as application.portName does: that name is the sidecar's; give it another" .name) -}}
+{{- end -}}
+{{- end -}}
 {{- $shutdown := default dict $values.config.shutdown -}}
 {{- $preStop := ternary 0 (int $application.preStopSeconds) (hasKey $application.lifecycle "preStop") -}}
 {{- $ending := add (mul $preStop 1000) (include "vestibule.milliseconds" (default "5s" $shutdown.delay)) (include "vestibule.milliseconds" (default "25s" $shutdown.grace)) 3000 -}}

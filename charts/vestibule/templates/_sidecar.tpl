@@ -58,9 +58,9 @@ volumeMounts:
 {{- if include "vestibule.mountsStore" . }}
 {{- /* As a fallback they are not waited for: then the sidecar says which Secret it waits for. */}}
 - name: vestibule-users
-  secret: {secretName: {{ include "vestibule.usersSecret" . }}{{ if eq .Values.store "kubernetes" }}, optional: true{{ end }}}
+  secret: {secretName: {{ include "vestibule.usersSecret" . }}, optional: {{ eq .Values.store "kubernetes" }}}
 - name: vestibule-keys
-  secret: {secretName: {{ include "vestibule.keysSecret" . }}{{ if eq .Values.store "kubernetes" }}, optional: true{{ end }}}
+  secret: {secretName: {{ include "vestibule.keysSecret" . }}, optional: {{ eq .Values.store "kubernetes" }}}
 {{- end }}
 {{- if ne .Values.tls.source "managed" }}
 - name: vestibule-tls
