@@ -5,6 +5,7 @@ mod command;
 mod figures;
 mod pods;
 mod values;
+mod ways;
 
 use serde_json::{Value, json};
 

@@ -20,6 +20,7 @@ mod secrets;
 mod trail;
 mod watches;
 
+use std::process::Command;
 use std::sync::{Arc, Once};
 
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -91,6 +92,12 @@ pub(crate) async fn shared() -> Option<&'static Cluster> {
         }
         Err(why) => panic!("there is no control plane: {why}"),
     }
+}
+
+/// kubectl: the one that was built with the API server, else that of the `PATH`.
+pub(crate) fn kubectl() -> Command {
+    let built = binaries::folder().ok().flatten().map(|folder| folder.join("kubectl"));
+    Command::new(built.filter(|kubectl| kubectl.is_file()).unwrap_or_else(|| "kubectl".into()))
 }
 
 impl Cluster {

@@ -52,7 +52,7 @@ pub(super) fn lint() -> Option<Result<(), String>> {
 }
 
 /// `None`, said loudly, where there is none.
-fn helm() -> Option<Command> {
+pub(super) fn helm() -> Option<Command> {
     let cached = || {
         let cache = var_os("XDG_CACHE_HOME").map(PathBuf::from);
         let cache = cache.or_else(|| Some(PathBuf::from(var_os("HOME")?).join(".cache")))?;

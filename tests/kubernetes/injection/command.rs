@@ -48,7 +48,8 @@ fn inject_refuses_what_the_policies_refuse() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn inject(manifests: &str) -> Output {
+/// What `vestibule inject` makes of manifests at its standard input.
+pub(super) fn inject(manifests: &str) -> Output {
     let mut command = Command::new(VESTIBULE);
     command.arg("inject").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it starts");

@@ -16,6 +16,8 @@ const AUTOMATIC: &str = "kube-api-access-";
 /// A manifest, and the pod that the API server makes of its template.
 pub(super) struct Case {
     pub(super) name: String,
+    /// The workload, or a pod by itself.
+    pub(super) manifest: Value,
     /// The pod of the manifest's template, as the workload's controller posts it.
     pub(super) pod: Value,
     pub(super) folder: PathBuf,
@@ -140,7 +142,8 @@ pub(super) fn pod_of(manifest: &Value) -> Value {
 impl Case {
     fn read(folder: &Path) -> Self {
         let name = folder.file_name().and_then(|name| name.to_str()).expect("a name of ASCII").to_owned();
-        Self { name, pod: pod_of(&read(&folder.join("input.yaml"))), folder: folder.to_owned() }
+        let manifest = read(&folder.join("input.yaml"));
+        Self { name, pod: pod_of(&manifest), manifest, folder: folder.to_owned() }
     }
 
     pub(super) fn expected(&self) -> Value {
