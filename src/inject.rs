@@ -39,6 +39,7 @@ pub(crate) struct Parameters {
     /// `0.0.0.0` or `[::]`.
     pub(crate) listen_address: String,
     pub(crate) user: u32,
+    /// 0: no hook is added.
     pub(crate) pre_stop_seconds: u32,
     /// In place of annotations that a pod does not have, by their names without the prefix.
     pub(crate) defaults: BTreeMap<String, String>,

@@ -57,8 +57,8 @@ pub(super) fn command() -> Command {
                 .default_value("65532"),
         )
         .arg(
-            text("pre-stop", "SECONDS", "How long the application goes on when its pod is to end")
-                .value_parser(value_parser!(u32).range(1..=300))
+            text("pre-stop", "SECONDS", "How long the application goes on when its pod is to end; 0: not at all")
+                .value_parser(value_parser!(u32).range(0..=300))
                 .default_value("5"),
         )
 }

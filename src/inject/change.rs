@@ -62,10 +62,12 @@ impl Change {
                 object(spec).remove("serviceAccount");
             }
         }
-        let sleep = json!({"sleep": {"seconds": self.pre_stop_seconds}});
-        for container in spec["containers"].as_array_mut().into_iter().flatten() {
-            if container["lifecycle"]["preStop"].is_null() {
-                object(&mut container["lifecycle"]).insert("preStop".to_owned(), sleep.clone());
+        if self.pre_stop_seconds > 0 {
+            let sleep = json!({"sleep": {"seconds": self.pre_stop_seconds}});
+            for container in spec["containers"].as_array_mut().into_iter().flatten() {
+                if container["lifecycle"]["preStop"].is_null() {
+                    object(&mut container["lifecycle"]).insert("preStop".to_owned(), sleep.clone());
+                }
             }
         }
         let longest = u64::from(self.pre_stop_seconds) + GRACE_SECONDS;

@@ -244,6 +244,20 @@ spec:
     }
 
     #[test]
+    fn without_a_pause_no_hook_is_added() {
+        let text = format!("apiVersion: v1\nkind: Pod{ASKS}");
+        for (seconds, hook, grace) in [(0, Value::Null, Value::Null), (7, json!({"sleep": {"seconds": 7}}), json!(37))]
+        {
+            let parameters = Parameters { pre_stop_seconds: seconds, ..Parameters::default() };
+            let rewritten = rewrite(&text, &parameters, false).expect("it is not refused");
+            let made: Value = serde_saphyr::from_str(&rewritten.text).expect("YAML");
+            assert!(sidecar(&made));
+            assert_eq!(made["spec"]["containers"][0]["lifecycle"]["preStop"], hook);
+            assert_eq!(made["spec"]["terminationGracePeriodSeconds"], grace);
+        }
+    }
+
+    #[test]
     fn a_refusal_names_the_object_and_all_reasons() {
         let text = format!("kind: Service\n---\napiVersion: v1\nkind: Pod{ASKS}  hostNetwork: true\n  hostPID: true\n");
         let error = rewrite(&text, &Parameters::default(), false).expect_err("it is refused");
