@@ -102,7 +102,11 @@ class Releases:
 
     def test_nothing_touches_what_is_in_the_secrets(self):
         values = {"application": APPLICATION}
-        self.helm("install", RELEASE, CHART, values=values)
+        notes = self.helm("install", RELEASE, CHART, values=values)
+        at = f"--namespace {self.namespace}"
+        self.assertIn(f"kubectl vestibule users add apiUser --group Administrator --generate {at} --secret {SECRETS[0]}", notes)
+        self.assertIn(f"kubectl rollout status {at} deployment/api-vestibule", notes)
+        self.assertIn(f"ask https://api-vestibule.{self.namespace}.svc/", notes)
         self.use()
         before = self.secrets()
 
