@@ -1,7 +1,7 @@
 //! The configuration: what is accepted, written as a file, as flags and as variables, is accepted again and is the same; its
 //! rules are rules; what is refused is said in one line.
 //!
-//! Input: the file.
+//! Input: the file; or, after a NUL, two bytes for each setting that it has: which one, and which value of its shape.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -9,9 +9,55 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use vestibule::auth::access::{AccessPolicy, Effect, Matcher, Mode, Rule};
-use vestibule::config::{Certificate, Config, RuleEffect, RuleMatch, SETTINGS, Store, Upstream, setting};
+use vestibule::config::{
+    Certificate, Config, RuleEffect, RuleMatch, SETTINGS, Setting, Shape, Store, Upstream, setting,
+};
+
+/// What a file must have, whatever else it says.
+const BASE: [(&str, &str); 5] = [
+    ("upstream", "http://127.0.0.1:8080"),
+    ("tls.certificate", "/tls.crt"),
+    ("tls.key", "/tls.key"),
+    ("store.directory.users", "/users"),
+    ("store.directory.keys", "/keys"),
+];
 
 pub(crate) fn run(data: &[u8]) {
+    match data.strip_prefix(b"\0") {
+        Some(choices) => judge(chosen(choices).as_bytes()),
+        None => judge(data),
+    }
+}
+
+/// Text that is mutated seldom has two settings that are right by themselves and do not fit each other.
+fn chosen(choices: &[u8]) -> String {
+    let mut file = json!({});
+    for (key, value) in BASE {
+        put(&mut file, key, json!(value));
+    }
+    for choice in choices.chunks_exact(2) {
+        let setting = &SETTINGS[usize::from(choice[0]) % SETTINGS.len()];
+        put(&mut file, setting.key, value(setting, usize::from(choice[1])));
+    }
+    file.to_string()
+}
+
+fn value(setting: &Setting, choice: usize) -> Value {
+    let number = 1_u64 << (choice % 32);
+    match setting.shape {
+        Shape::Span { .. } | Shape::Seconds { .. } => json!(format!("{number}s")),
+        Shape::Count { .. } | Shape::Bytes { .. } => json!(number),
+        Shape::Number { .. } => json!(choice as f64 / 16.0),
+        Shape::Bool => json!(choice % 2 == 0),
+        Shape::Choice(choices) => json!(choices[choice % choices.len()]),
+        Shape::Address => json!(format!("127.0.0.1:{}", choice % 8)),
+        Shape::Header => Value::from(["X-User", "x_user", "X-Groups", "Host"][choice % 4]),
+        Shape::Paths => vec![["/a", "/b", "/c", "c"][choice % 4]].into(),
+        _ => serde_json::from_str(setting.example()).unwrap_or_else(|_| json!(setting.example())),
+    }
+}
+
+fn judge(data: &[u8]) {
     let loaded = match load_file(data) {
         Ok(loaded) => loaded,
         Err(said) => return assert!(!said.contains(char::is_control), "{said:?}"),
