@@ -54,7 +54,7 @@ pub(crate) use users::{
     argon2, argon2_with, bcrypt, bcrypt_with, credential, default_users, htpasswd_line, password_of, slow_argon2,
     slow_hash,
 };
-pub(crate) use vestibule::{Failed, Vestibule};
+pub(crate) use vestibule::{Failed, Vestibule, replace};
 pub(crate) use volume::publish;
 pub(crate) use wire::{Head, Wire};
 pub(crate) use withdrawn::withdrawn;

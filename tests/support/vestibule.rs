@@ -218,7 +218,7 @@ impl Failed {
 }
 
 /// Replaces a file whole: readers see the old text or the new one.
-pub(super) fn replace(file: &Path, text: &str) {
+pub(crate) fn replace(file: &Path, text: &str) {
     // Hidden, or it would be a document of the store's for a moment.
     let name = file.file_name().expect("a file").to_string_lossy();
     let beside = file.with_file_name(format!(".{name}.new"));

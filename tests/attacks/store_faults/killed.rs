@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::alone;
 use crate::figures::{figure, long};
 use crate::rotation::command;
-use crate::support::{App, Jwk, Setup, default_users, get, now};
+use crate::support::{App, Jwk, Setup, claims, default_users, get, now, replace};
 
 /// A command that writes one file: its arguments, the file, what stands there before.
 struct Writer {
@@ -30,7 +30,7 @@ async fn a_killed_writer_leaves_the_old_version_or_the_new_one() {
     let app = App::start().await;
     let first = Jwk::fresh("HS512", "first").with(&json!({"iat": now() - 7200, "nbf": now() - 7200}));
     let vestibule = Setup::new().upstream(&app).keys(std::slice::from_ref(&first)).start().await;
-    let token = vestibule.token("two").await;
+    let key = first.clone();
     let rotate = Writer {
         arguments: &["keys", "rotate"],
         file: "keys/keys.jwks",
@@ -56,6 +56,7 @@ async fn a_killed_writer_leaves_the_old_version_or_the_new_one() {
     }
     let metrics = vestibule.metrics().await;
     assert_eq!(metrics.sum("vestibule_store_errors_total"), 0.0, "a reader never saw half of a file");
+    let token = key.token(&claims("two"));
     assert_eq!(vestibule.client().send(get("/").bearer(&token)).await.status, 200, "nothing was lost");
 }
 
@@ -70,7 +71,7 @@ impl Writer {
         let (mut old, mut new, mut left) = (0, 0, 0);
         let takes = self.to_its_end(dir);
         for round in 0..rounds {
-            self.reset(&file);
+            replace(&file, &self.before);
             let part = random();
             let mut child = self.start(dir);
             if round % 2 == 0 {
@@ -99,7 +100,7 @@ impl Writer {
             let strange: Vec<_> = names.filter(|name| !known.iter().any(|known| **known == **name)).collect();
             assert!(strange.is_empty(), "left behind: {strange:?}");
             // The next one is not kept out, and cleans up.
-            self.reset(&file);
+            replace(&file, &self.before);
             self.to_its_end(dir);
             assert!((self.is_written)(&fs::read_to_string(&file).expect("a file")));
             assert!(!temporary.exists(), "it is cleaned up");
@@ -109,12 +110,6 @@ impl Writer {
             format!("{old}, {new}, {left}")
         });
         assert!(old > 0 && new > 0 && (left > 0 || !long()), "kills before, while and after it writes");
-    }
-
-    fn reset(&self, file: &Path) {
-        let beside = file.with_extension("reset~");
-        fs::write(&beside, &self.before).expect("a file");
-        fs::rename(&beside, file).expect("a rename");
     }
 
     fn start(&self, dir: &Path) -> Child {
