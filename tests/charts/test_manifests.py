@@ -7,14 +7,10 @@ import os
 import unittest
 
 import kubernetes_validate
-import kubernetes_validate.utils
 import yaml
 
 from cluster import VESTIBULE, Cluster, run
-from rendered import HELMS, KUBERNETES, ROOT, pods
-
-# Read once, and not for each object.
-kubernetes_validate.utils.schema_contents = functools.lru_cache(maxsize=None)(kubernetes_validate.utils.schema_contents)
+from rendered import HELMS, KUBERNETES, ROOT, lint, pods
 
 KUBECTL = f"{os.environ['VESTIBULE_CONTROL_PLANE']}/kubectl"
 INJECTOR_CHART = ROOT / "charts/vestibule-injector"
@@ -133,8 +129,7 @@ class Injector(unittest.TestCase):
         for helm, program in HELMS.items():
             for name, values in INJECTOR.items():
                 with self.subTest(helm=helm, values=name):
-                    command = [program, "lint", "--strict", INJECTOR_CHART, "--kube-version", "1.36", "--values", "-"]
-                    run(command, stdin=json.dumps(values))
+                    lint(program, INJECTOR_CHART, values)
 
     def test_both_versions_of_helm_render_the_same(self):
         for name, values in INJECTOR.items():

@@ -1,6 +1,5 @@
 """What the chart renders, without a cluster."""
 
-import functools
 import json
 import os
 import shutil
@@ -11,16 +10,12 @@ from pathlib import Path
 from string import Template
 
 import kubernetes_validate
-import kubernetes_validate.utils
 import yaml
 
 from cluster import run
 from rendered import (
-    APPLICATION, CHART, GIVEN, HELMS, KUBERNETES, MATRIX, NAMESPACE, ROOT, configuration, one, pods, rendered,
+    APPLICATION, CHART, GIVEN, HELMS, KUBERNETES, MATRIX, NAMESPACE, ROOT, configuration, lint, one, pods, rendered,
 )  # fmt: skip
-
-# Read once, and not for each object.
-kubernetes_validate.utils.schema_contents = functools.lru_cache(maxsize=None)(kubernetes_validate.utils.schema_contents)
 
 FOREIGN = ("cert-manager.io/", "monitoring.coreos.com/")
 WITH_PODS = [name for name, values in MATRIX.items() if "application" in values]
@@ -31,8 +26,7 @@ class Rendered(unittest.TestCase):
         for helm, program in HELMS.items():
             for name, values in MATRIX.items():
                 with self.subTest(helm=helm, values=name):
-                    command = [program, "lint", "--strict", CHART, "--kube-version", "1.36", "--values", "-"]
-                    run(command, stdin=json.dumps(values))
+                    lint(program, CHART, values)
 
     def test_both_versions_of_helm_render_the_same(self):
         for name, values in MATRIX.items():
