@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::cluster::{Front, KEYS, Reply, USERS, named, namespace};
-use crate::sidecar::{Running, ring, secrets, sidecar};
+use crate::sidecar::{Running, ring, secrets, sidecar, token_ahead};
 use crate::support::figures::figure;
 use crate::support::{App, Jwk, claims, decode, eventually, eventually_after, get, now, rotations_of};
 
@@ -159,12 +159,7 @@ async fn a_lost_race_is_planned_anew() {
 async fn a_kid_that_is_not_known_yet_makes_one_read_for_all() {
     let Some(ns) = namespace().await else { return };
     let (running, front) = Running::behind_front(&ns).await;
-    // A sidecar that is one rotation ahead: its patch has not come this way.
-    front.drop_events(true);
-    let mut keys = ring(&ns).await;
-    keys.push(Jwk::fresh("HS512", "ahead"));
-    ns.set(KEYS, &[("keys.jwks", Jwk::ring(&keys))]).await;
-    let token = keys[1].token(&claims("admin"));
+    let token = token_ahead(&ns, &front).await;
     let before = front.asked().len();
     let mut asking = JoinSet::new();
     for _ in 0..20 {

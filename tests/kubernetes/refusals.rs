@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use vestibule::store::kubernetes::{Cluster, Fault};
 
 use crate::cluster::{Asked, Front, KEYS, Pod, Reply, USERS, User, alone, named, namespace};
-use crate::sidecar::{Running, disable_admin, ring, secrets, sidecar};
+use crate::sidecar::{Running, disable_admin, secrets, sidecar, token_ahead};
 use crate::support::figures::figure;
 use crate::support::{Jwk, claims, eventually, eventually_after};
 
@@ -20,10 +20,6 @@ const START: Duration = Duration::from_secs(90);
 /// So many ask it again and again meanwhile.
 const ASKING: usize = 16;
 const NOT_YET: &str = "is not ready, and may not know its roles yet";
-
-fn is_watch_of(secret: &'static str) -> impl Fn(&Asked) -> bool + Send + Sync + 'static {
-    move |asked| asked.is_watch && asked.secret.as_deref() == Some(secret)
-}
 
 /// A token whose object is gone, while its successor is mounted already: by itself kube reads the file within a minute.
 #[tokio::test]
@@ -54,9 +50,8 @@ async fn a_token_that_is_refused_gives_way_to_its_successor_before_anything_is_s
     }
     disable_admin(&ns, true).await;
     running.comes_to(&token, 401).await;
-    let watches = || {
-        [USERS, KEYS].map(|secret| front.asked()[before..].iter().filter(|asked| is_watch_of(secret)(asked)).count())
-    };
+    let watches =
+        || [USERS, KEYS].map(|secret| front.asked()[before..].iter().filter(|asked| asked.is_watch_of(secret)).count());
     eventually("both watches", async || {
         (watches().iter().all(|tries| *tries > 0) && front.watches(KEYS) == 1).then_some(())
     })
@@ -73,25 +68,21 @@ async fn a_refusal_that_is_over_at_the_next_try_is_not_told() {
     let Some(ns) = namespace().await else { return };
     let (running, front) = Running::behind_front(&ns).await;
     // A read for requests with a key that has not come by the watch.
-    front.drop_events(true);
-    let mut keys = ring(&ns).await;
-    keys.push(Jwk::fresh("HS512", "ahead"));
-    ns.set(KEYS, &[("keys.jwks", Jwk::ring(&keys))]).await;
+    let token = token_ahead(&ns, &front).await;
     let path = named(&ns.name, KEYS);
     let reads = || front.asked().iter().filter(|asked| asked.method == "GET" && asked.path == path).count();
     let before = reads();
     let is_read = |asked: &Asked| !asked.is_watch && asked.secret.as_deref() == Some(KEYS);
     front.answer(1, Reply::status(401), is_read);
-    let token = keys[1].token(&claims("admin"));
     running.status(&token).await;
     eventually("a second read for one request", async || (reads() == before + 2).then_some(())).await;
     running.comes_to(&token, 200).await;
     front.drop_events(false);
 
-    let watches = || front.asked().iter().filter(|asked| is_watch_of(USERS)(asked)).count();
+    let watches = || front.asked().iter().filter(|asked| asked.is_watch_of(USERS)).count();
     for status in [401, 403] {
         let before = watches();
-        front.answer(1, Reply::status(status), is_watch_of(USERS));
+        front.answer(1, Reply::status(status), |asked| asked.is_watch_of(USERS));
         assert_eq!(front.end(USERS), 1);
         eventually("a watch after a refusal", async || {
             (watches() == before + 2 && front.watches(USERS) == 1).then_some(())

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cluster::{Front, KEYS, Kubeconfig, Namespace, USERS, entry};
 use crate::shell::Shell;
 use crate::support::{
-    App, Commands as _, Jwk, Kept, Ran, Setup, Vestibule, default_users, eventually, eventually_after, get,
+    App, Commands as _, Jwk, Kept, Ran, Setup, Vestibule, claims, default_users, eventually, eventually_after, get,
 };
 
 /// Between two tries to reach the API server, at most.
@@ -92,6 +92,18 @@ pub(crate) async fn ring(ns: &Namespace) -> Vec<Jwk> {
     let Some(text) = entry(&ns.secret(KEYS).await, "keys.jwks") else { return Vec::new() };
     let set: Value = serde_json::from_slice(&text).expect("a JWK Set");
     set["keys"].as_array().expect("a list of keys").iter().cloned().map(Jwk).collect()
+}
+
+/// A token of a sidecar that is one rotation ahead: its patch does not come by way of `front`, which drops all events from now
+/// on.
+pub(crate) async fn token_ahead(ns: &Namespace, front: &Front) -> String {
+    front.drop_events(true);
+    let mut keys = ring(ns).await;
+    let ahead = Jwk::fresh("HS512", "ahead");
+    let token = ahead.token(&claims("admin"));
+    keys.push(ahead);
+    ns.set(KEYS, &[("keys.jwks", Jwk::ring(&keys))]).await;
+    token
 }
 
 /// Disables the user `admin`, or enables it again.

@@ -188,7 +188,7 @@ async fn a_watch_goes_on_whatever_ends_it() {
         })
         .await;
     };
-    let of_users = |asked: &Asked| asked.is_watch && asked.secret.as_deref() == Some(USERS);
+    let of_users = |asked: &Asked| asked.is_watch_of(USERS);
     let begins_anew = async || {
         eventually("a watch from the beginning", async || {
             let last = front.asked().into_iter().rfind(of_users).expect("a watch");
@@ -228,7 +228,7 @@ async fn an_api_server_that_wants_to_be_left_alone_is() {
     const WANTED: u32 = 6;
     let Some(ns) = namespace().await else { return };
     let (running, front) = Running::behind_front(&ns).await;
-    let of_users = |asked: &Asked| asked.is_watch && asked.secret.as_deref() == Some(USERS);
+    let of_users = |asked: &Asked| asked.is_watch_of(USERS);
     let before = front.asked().len();
     front.answer(1, Reply::status(429).retry_after(WANTED), move |asked| of_users(asked));
     assert_eq!(front.end(USERS), 1);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::cluster::{Cluster, KEYS, USERS, named, namespace};
+use crate::cluster::{Cluster, KEYS, USERS, kubectl, named, namespace};
 use crate::shell::Shell;
 use crate::sidecar::{Running, disable_admin, secrets, sidecar, users_with};
 use crate::support::figures::figure;
@@ -52,7 +52,7 @@ async fn users_log_in_as_soon_as_they_are_added_and_are_refused_as_soon_as_they_
 async fn secrets_are_made_and_htpasswd_is_moved_as_the_document_says() {
     const DOCUMENT: &str = include_str!("../../docs/kubernetes.md");
     let Some(ns) = namespace().await else { return };
-    let Cluster::Own(own) = ns.cluster else { return };
+    let Cluster::Own(_) = ns.cluster else { return };
     let shell = Shell::admin(&ns);
     shell.write("users.yaml", &default_users().to_string());
     shell.write(".htpasswd", &htpasswd_line("late", "late-password"));
@@ -62,7 +62,7 @@ async fn secrets_are_made_and_htpasswd_is_moved_as_the_document_says() {
     };
     let run = |line: &str| {
         let arguments = line.strip_prefix("kubectl ").expect("a line of kubectl");
-        let output = shell.called(&own.kubectl(), arguments).output().expect("kubectl");
+        let output = shell.called(&kubectl(), arguments).output().expect("kubectl");
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     };
     lines(KEYS).into_iter().for_each(run);

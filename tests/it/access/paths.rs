@@ -225,12 +225,8 @@ async fn http2_request(vestibule: &Vestibule, path: &str, token: &str) {
     if !token.is_empty() {
         block.extend(field("authorization", &format!("Bearer {token}")));
     }
-    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
-        let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
-        [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
-    };
     let mut wire = Wire::new(vestibule.client().http2().tls_stream().await.expect("a TLS handshake"));
-    wire.send([&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[]), &frame(1, 5, 1, &block)].concat()).await;
+    wire.send([PREFACE, &frame(4, 0, 0, &[]), &frame(1, 5, 1, &block)].concat()).await;
     let mut bytes = Vec::new();
     loop {
         let more = wire.some(1).await;

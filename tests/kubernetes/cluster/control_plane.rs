@@ -114,11 +114,6 @@ impl ControlPlane {
         Ok(plane)
     }
 
-    /// The program of the same version.
-    pub(crate) fn kubectl(&self) -> PathBuf {
-        self.binaries.join("kubectl")
-    }
-
     /// As the administrator, whose certificate no RBAC rule limits.
     pub(crate) fn admin(&self) -> Api {
         Kubeconfig::new(self.address, &self.ca(), User::Certificate(self.administrator.clone())).api()

@@ -186,6 +186,10 @@ impl Reply {
 }
 
 impl Asked {
+    pub(crate) fn is_watch_of(&self, secret: &str) -> bool {
+        self.is_watch && self.secret.as_deref() == Some(secret)
+    }
+
     fn of<B>(request: &Request<B>) -> Self {
         let (path, query) = (request.uri().path().to_owned(), request.uri().query().unwrap_or_default().to_owned());
         let by_path = path.split_once("/secrets/").map(|(_, name)| name.to_owned());

@@ -20,7 +20,7 @@ mod secrets;
 mod trail;
 mod watches;
 
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::{Arc, Once};
 
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -95,9 +95,9 @@ pub(crate) async fn shared() -> Option<&'static Cluster> {
 }
 
 /// kubectl: the one that was built with the API server, else that of the `PATH`.
-pub(crate) fn kubectl() -> Command {
+pub(crate) fn kubectl() -> PathBuf {
     let built = binaries::folder().ok().flatten().map(|folder| folder.join("kubectl"));
-    Command::new(built.filter(|kubectl| kubectl.is_file()).unwrap_or_else(|| "kubectl".into()))
+    built.filter(|kubectl| kubectl.is_file()).unwrap_or_else(|| "kubectl".into())
 }
 
 impl Cluster {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -47,7 +48,7 @@ pub(super) fn asked(case: &Case) -> Result<Value, &'static str> {
 }
 
 pub(super) fn make(case: &Case, asked: &Value) -> Made {
-    let built = run(kubectl().arg("kustomize").arg(overlay(&case.manifest, asked).path()));
+    let built = run(Command::new(kubectl()).arg("kustomize").arg(overlay(&case.manifest, asked).path()));
     let manifest: Value = serde_saphyr::from_str(&built).unwrap_or_else(|error| panic!("{error}: {built}"));
     let text = fs::read_to_string(Path::new(DEPLOY).join("manifests/beside.yaml")).expect("manifests");
     let objects = text.split("\n---\n").map(|document| serde_saphyr::from_str(document).expect("YAML"));
@@ -85,12 +86,13 @@ fn overlay(manifest: &Value, pod: &Value) -> TempDir {
 /// What it is not for would lose its account, or be open past the sidecar.
 #[test]
 fn the_component_ends_the_build_for_pods_of_another_shape() {
-    if kubectl().args(["version", "--client"]).output().is_err() {
+    if Command::new(kubectl()).args(["version", "--client"]).output().is_err() {
         skipped("kubectl: run tests/kubernetes/build");
         return;
     }
     let built = |manifest: &Value, pod: &Value| {
-        let output = kubectl().arg("kustomize").arg(overlay(manifest, pod).path()).output().expect("it starts");
+        let output =
+            Command::new(kubectl()).arg("kustomize").arg(overlay(manifest, pod).path()).output().expect("it starts");
         let is_built = output.status.success();
         assert_eq!(is_built, !output.stdout.is_empty());
         (is_built, String::from_utf8_lossy(&output.stderr).into_owned())
