@@ -4,7 +4,6 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
@@ -17,9 +16,6 @@ use crate::http::{Worker, WorkerParts};
 use crate::proxy::{Forwarder, InFlight, Pool, Target};
 use crate::server::{Accept, ConnectionLimits, Listener, Roster, accept};
 use crate::shutdown::{Phase, Shutdown};
-
-/// How often idle connections to the application are looked through.
-const TIDY: Duration = Duration::from_secs(30);
 
 /// What all workers are made of.
 pub(super) struct Workers {
@@ -65,12 +61,7 @@ impl Workers {
             body_idle: self.limits.idle_timeout,
         };
         let worker = Worker::new(self.parts.clone(), forwarder, Gate::new(self.expected.clone()));
-        tokio::task::spawn_local(async move {
-            loop {
-                tokio::time::sleep(TIDY).await;
-                pool.tidy();
-            }
-        });
+        tokio::task::spawn_local(async move { pool.keep_tidy().await });
         let roster = Roster::new();
         let (looked_after, limits) = (Rc::clone(&roster), self.limits.clone());
         tokio::task::spawn_local(async move { looked_after.look_after(&limits).await });

@@ -21,6 +21,9 @@ const MAX_IDLE: usize = 256;
 /// An idle connection older than this is not used again: servers close theirs after 5 s and more.
 const MAX_IDLE_AGE: Duration = Duration::from_secs(60);
 
+/// How often idle connections are looked through.
+const TIDY: Duration = Duration::from_secs(30);
+
 /// A request that cannot be sent twice uses only a connection that was idle for less than this: the application
 /// may be closing an older one at this very moment, and then nobody knows whether the request was taken.
 const MAX_AGE_FOR_ONCE: Duration = Duration::from_millis(500);
@@ -34,6 +37,10 @@ const H2_WINDOW: u32 = 1 << 20;
 pub(crate) struct Pool {
     target: Target,
     idle: RefCell<Vec<Idle>>,
+    /// Idle connections are looked after.
+    tidying: Cell<bool>,
+    /// Rung when there is one and nobody looks after it.
+    filled: Notify,
     shared: RefCell<Option<http2::SendRequest<RequestBody>>>,
     connecting: Cell<bool>,
     connected: Notify,
@@ -65,6 +72,8 @@ impl Pool {
         Rc::new(Self {
             target,
             idle: RefCell::default(),
+            tidying: Cell::new(false),
+            filled: Notify::new(),
             shared: RefCell::default(),
             connecting: Cell::new(false),
             connected: Notify::new(),
@@ -113,10 +122,25 @@ impl Pool {
             idle.remove(0);
         }
         idle.push(Idle { link, since: Instant::now() });
+        if !self.tidying.get() {
+            self.filled.notify_one();
+        }
     }
 
-    /// Drops the connections that have been idle for too long; called now and then.
-    pub(crate) fn tidy(&self) {
+    /// Drops connections that have been idle for too long, for good. Where there are none it does not wake.
+    pub(crate) async fn keep_tidy(&self) {
+        loop {
+            self.filled.notified().await;
+            self.tidying.set(true);
+            while !self.idle.borrow().is_empty() {
+                tokio::time::sleep(TIDY).await;
+                self.tidy();
+            }
+            self.tidying.set(false);
+        }
+    }
+
+    fn tidy(&self) {
         let now = Instant::now();
         self.idle.borrow_mut().retain(|idle| !idle.link.sender.is_closed() && now - idle.since < MAX_IDLE_AGE);
     }
@@ -178,4 +202,49 @@ impl Drop for Connecting<'_> {
 
 fn not_connected(error: hyper::Error) -> ConnectError {
     ConnectError { reason: UpstreamErrorReason::Connect, detail: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::UnixListener;
+    use tokio::task::LocalSet;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::config::Upstream;
+    use crate::proxy::Deadlines;
+
+    #[tokio::test]
+    async fn an_empty_pool_wakes_nobody_and_what_idles_for_too_long_is_closed() {
+        let test = async {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("application");
+            let application = UnixListener::bind(&path).unwrap();
+            let deadlines = Deadlines { connect: Duration::from_secs(5), headers: None };
+            let pool = Pool::new(Target::new(&Upstream::Unix(path), Vec::new(), deadlines).unwrap());
+            let Ok(Connection::Http1 { link, .. }) = pool.fresh().await else { panic!("it listens") };
+            let (mut application, _) = application.accept().await.unwrap();
+            tokio::time::pause();
+            let (wakes, mut tidying) = (Cell::new(0), Box::pin(pool.keep_tidy()));
+            let mut counted = pin!(poll_fn(|cx| {
+                wakes.set(wakes.get() + 1);
+                tidying.as_mut().poll(cx)
+            }));
+            let hour = Duration::from_secs(3600);
+            assert!(timeout(hour, counted.as_mut()).await.is_err());
+            // At the beginning and at the end.
+            assert_eq!(wakes.take(), 2);
+            pool.put_back(link);
+            assert!(timeout(MAX_IDLE_AGE + TIDY, counted.as_mut()).await.is_err());
+            assert_eq!(application.read(&mut [0]).await.unwrap(), 0);
+            wakes.take();
+            assert!(timeout(hour, counted.as_mut()).await.is_err());
+            assert_eq!(wakes.take(), 2);
+        };
+        LocalSet::new().run_until(test).await;
+    }
 }
