@@ -32,8 +32,10 @@ pub(crate) struct Roster {
     is_cut: Cell<bool>,
     /// Rung when what is left is cut off.
     cut: Notify,
-    /// Rung when the roster is no longer empty.
-    joined: Notify,
+    /// Nobody does anything, and nothing is looked at until somebody does.
+    dozing: Cell<bool>,
+    /// Rung when there is something to look after.
+    roused: Notify,
 }
 
 struct Member {
@@ -68,7 +70,8 @@ impl Roster {
             draining_since: Cell::new(None),
             is_cut: Cell::new(false),
             cut: Notify::new(),
-            joined: Notify::new(),
+            dozing: Cell::new(false),
+            roused: Notify::new(),
         })
     }
 
@@ -89,13 +92,14 @@ impl Roster {
             members.len() - 1
         });
         members[index] = Some(Rc::clone(&member));
-        self.joined.notify_one();
+        self.roused.notify_one();
         Place { roster: Rc::clone(self), member, index }
     }
 
     /// Tells every connection, those to come as well, to finish what it has begun and end.
     pub(crate) fn drain(&self) {
         self.draining_since.set(Some(Instant::now()));
+        self.roused.notify_one();
         for member in self.members.borrow().iter().flatten() {
             member.activity.drain();
             member.wake();
@@ -125,33 +129,51 @@ impl Roster {
         let interval = (shortest / PRECISION).clamp(OFTENEST, RAREST);
         loop {
             if self.is_empty() {
-                self.joined.notified().await;
+                self.roused.notified().await;
             }
             tokio::time::sleep(interval).await;
-            let now = Instant::now();
-            for member in self.members.borrow().iter().flatten() {
-                if let (Some(since), Phase::Idle(idle)) = (self.draining_since.get(), member.activity.phase())
-                    && since.max(idle) + LAST_CALL <= now
-                {
-                    member.last_call_over.set(true);
-                    // It has been told to end, and has not even said which frames it would send.
-                    if member.activity.is_fresh() && since.max(idle) + 3 * LAST_CALL <= now {
-                        member.is_over.set(true);
-                    }
-                    member.wake();
+            if let Some(until) = self.look(limits) {
+                self.dozing.set(true);
+                tokio::select! {
+                    () = self.roused.notified() => {}
+                    () = tokio::time::sleep_until(until) => {}
                 }
-                if member.rest.get() == Rest::Awake
-                    && member.activity.at_rest().is_some_and(|since| since + QUIET <= now)
-                {
-                    member.rest.set(Rest::Due);
-                    member.wake();
-                }
-                if member.activity.over_at(limits).is_some_and(|deadline| deadline <= now) {
-                    member.is_over.set(true);
-                    member.wake();
-                }
+                self.dozing.set(false);
             }
         }
+    }
+
+    /// Looks over all connections once. Returns until when it may be left at that, where all are idle: whatever one of them
+    /// begins to do, its task is woken for.
+    fn look(&self, limits: &ConnectionLimits) -> Option<Instant> {
+        let now = Instant::now();
+        let draining_since = self.draining_since.get();
+        let mut until = draining_since.is_none().then_some(now + limits.idle_timeout);
+        for member in self.members.borrow().iter().flatten() {
+            let phase = member.activity.phase();
+            if let (Some(since), Phase::Idle(idle)) = (draining_since, phase)
+                && since.max(idle) + LAST_CALL <= now
+            {
+                member.last_call_over.set(true);
+                // It has been told to end, and has not even said which frames it would send.
+                if member.activity.is_fresh() && since.max(idle) + 3 * LAST_CALL <= now {
+                    member.is_over.set(true);
+                }
+                member.wake();
+            }
+            if member.rest.get() == Rest::Awake && member.activity.at_rest().is_some_and(|since| since + QUIET <= now) {
+                member.rest.set(Rest::Due);
+                member.wake();
+            }
+            let over_at = member.activity.over_at(limits);
+            if over_at.is_some_and(|deadline| deadline <= now) {
+                member.is_over.set(true);
+                member.wake();
+            }
+            let is_calm = matches!(phase, Phase::Idle(_)) && member.rest.get() == Rest::Not;
+            until = until.zip(over_at).filter(|_| is_calm).map(|(until, over_at)| until.min(over_at));
+        }
+        until
     }
 
     fn is_empty(&self) -> bool {
@@ -205,8 +227,11 @@ impl Place {
         &self.roster
     }
 
-    /// The task to wake when there is something to look at.
+    /// The task to wake when there is something to look at. Called whenever it has been woken.
     pub(super) fn watch(&self, task: &Waker) {
+        if self.roster.dozing.replace(false) {
+            self.roster.roused.notify_one();
+        }
         let mut watching = self.member.task.borrow_mut();
         if !watching.as_ref().is_some_and(|known| known.will_wake(task)) {
             *watching = Some(task.clone());
@@ -224,6 +249,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::pin::pin;
     use std::task::Poll;
 
     use super::*;
@@ -257,6 +283,35 @@ mod tests {
     async fn a_head_has_its_own_deadline() {
         assert_eq!(lifetime(|_| {}).await, 120);
         assert_eq!(lifetime(|activity| assert!(activity.received())).await, 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_connections_wake_nobody_until_one_says_something() {
+        let (roster, one, two) = (Roster::new(), Activity::new(), Activity::new());
+        let places = [roster.join(one.clone()), roster.join(two)];
+        let wakes = Cell::new(0);
+        let limits = limits();
+        let mut looking = Box::pin(roster.look_after(&limits));
+        let mut counted = pin!(poll_fn(|cx| {
+            wakes.set(wakes.get() + 1);
+            looking.as_mut().poll(cx)
+        }));
+        let idle = tokio::time::sleep(Duration::from_secs(60));
+        tokio::select! {
+            () = counted.as_mut() => unreachable!("it goes on for good"),
+            () = idle => assert!(wakes.get() <= 4, "{} wakes", wakes.get()),
+        }
+        let begun = Instant::now();
+        assert!(one.received());
+        let over = poll_fn(|cx| {
+            places[0].watch(cx.waker());
+            if places[0].is_over() { Poll::Ready(()) } else { Poll::Pending }
+        });
+        tokio::select! {
+            () = counted => unreachable!("it goes on for good"),
+            () = over => assert_eq!(begun.elapsed().as_secs(), 10, "its head does not come"),
+        }
+        assert!(!places[1].is_over());
     }
 
     #[tokio::test(start_paused = true)]
