@@ -73,7 +73,8 @@ pub(super) struct Shards([OnceLock<Arc<Shard>>; SHARDS]);
 impl Shards {
     pub(super) fn request(&self, outcome: Outcome, code: u16, took: Duration) {
         let shard = self.own();
-        shard.requests[outcome.index() * CODES + code_cell(code)].fetch_add(1, Relaxed);
+        let codes = shard.requests[outcome.index()].get_or_init(|| (0..CODES).map(|_| AtomicU64::new(0)).collect());
+        codes[code_cell(code)].fetch_add(1, Relaxed);
         shard.durations[outcome.index()].observe(took);
     }
 
@@ -96,8 +97,8 @@ impl Shards {
     }
 
     pub(super) fn count(&self, outcome: Outcome, code: usize) -> u64 {
-        let cell = outcome.index() * CODES + code;
-        self.each().map(|shard| shard.requests[cell].load(Relaxed)).sum()
+        let of_outcome = self.each().filter_map(|shard| shard.requests[outcome.index()].get());
+        of_outcome.map(|codes| codes[code].load(Relaxed)).sum()
     }
 
     pub(super) fn histogram(&self, of: impl Fn(&Shard) -> &Durations) -> proto::Histogram {
@@ -132,22 +133,13 @@ impl Shards {
 
 /// One thread's cells, on cache lines that no other shard touches.
 #[repr(align(128))]
+#[derive(Default)]
 pub(super) struct Shard {
-    requests: Box<[AtomicU64]>,
+    /// By status code; 4 KiB for each outcome that there has been.
+    requests: [OnceLock<Box<[AtomicU64]>>; OUTCOMES],
     pub(super) durations: [Durations; OUTCOMES],
     pub(super) upstream: Durations,
     open: [AtomicI64; 3],
-}
-
-impl Default for Shard {
-    fn default() -> Self {
-        Self {
-            requests: (0..OUTCOMES * CODES).map(|_| AtomicU64::new(0)).collect(),
-            durations: Default::default(),
-            upstream: Durations::default(),
-            open: Default::default(),
-        }
-    }
 }
 
 #[derive(Default)]
