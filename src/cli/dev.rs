@@ -8,7 +8,7 @@ use super::{Failure, settings_args};
 use crate::dev::{self, Options};
 
 pub(super) fn command() -> Command {
-    let command = Command::new("dev")
+    Command::new("dev")
         .about("Try it out: make a CA, a user and a password, and serve an echo application or one of yours")
         .after_help(
             "Every other setting of `vestibule serve` can be given here as well, as its flag or its VESTIBULE_* \
@@ -21,8 +21,12 @@ pub(super) fn command() -> Command {
                 .default_value(".vestibule")
                 .value_parser(value_parser!(PathBuf))
                 .help("Where certificates, users and keys are kept; what is missing is made"),
-        );
-    settings_args::add(command).mut_args(|arg| {
+        )
+        .defer(with_settings)
+}
+
+fn with_settings(command: Command) -> Command {
+    settings_args::with_all(command).mut_args(|arg| {
         let (value, help) = match arg.get_id().as_str() {
             "dir" => return arg,
             "listen" => ("ADDR", "Where clients connect [default: 127.0.0.1:10443]"),

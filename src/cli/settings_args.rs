@@ -4,8 +4,13 @@ use clap::{Arg, ArgMatches, Command};
 
 use crate::config::{self, Setting};
 
-/// Adds a flag for each setting.
+/// Adds a flag for each setting, once it is this command that was called: they are many.
 pub(super) fn add(command: Command) -> Command {
+    command.defer(with_all)
+}
+
+/// With a flag for each setting.
+pub(super) fn with_all(command: Command) -> Command {
     config::flags().fold(command, |command, (flag, setting)| {
         command.arg(
             Arg::new(setting.key)
