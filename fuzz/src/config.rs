@@ -92,8 +92,11 @@ fn judge(data: &[u8]) {
 fn load_file(text: &[u8]) -> Result<vestibule::config::Loaded, String> {
     thread_local! {
         static FILE: (PathBuf, std::cell::RefCell<std::fs::File>) = {
-            let path = std::env::temp_dir().join(format!("vestibule-fuzz-{}-{:?}.yaml", std::process::id(), std::thread::current().id()));
-            let file = std::fs::File::create(&path).expect("a temporary file");
+            let name = std::env::temp_dir().join(format!("vestibule-fuzz-{}-{:?}.yaml", std::process::id(), std::thread::current().id()));
+            let file = std::fs::File::create_new(&name).expect("a temporary file");
+            // libFuzzer ends without a drop: it has no name from now on.
+            std::fs::remove_file(name).expect("it is ours");
+            let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file)).into();
             (path, file.into())
         };
     }
