@@ -116,7 +116,7 @@ http {{
     return configuration
 
 
-def envoy_bootstrap(stage, work, port: int) -> dict:
+def envoy_bootstrap(stage, work, port: int, cache: bool) -> dict:
     def typed(name: str, **fields) -> dict:
         return {"@type": f"type.googleapis.com/envoy.{name}", **fields}
 
@@ -125,9 +125,10 @@ def envoy_bootstrap(stage, work, port: int) -> dict:
         "issuer": ISSUER,
         "local_jwks": {"inline_string": json.dumps({"keys": [key.jwk(private=False)]})},
         "claim_to_headers": [{"header_name": "x-forwarded-user", "claim_name": "sub"}],
-        # A token that was found good is not verified again: off by default, and to Envoy's advantage.
-        "jwt_cache_config": {"jwt_cache_size": 1000},
     }
+    if cache:
+        # A token that was found good is not verified again.
+        provider["jwt_cache_config"] = {"jwt_cache_size": 1000}
     verify = typed(
         "extensions.filters.http.jwt_authn.v3.JwtAuthentication",
         providers={"bench": provider},

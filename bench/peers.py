@@ -168,6 +168,13 @@ class Vestibule(Peer):
         return ["serve", "--config", str(configuration), "--admin", f"127.0.0.1:{admin or free_port()}"]
 
 
+class Build(Vestibule):
+    """Another build of Vestibule."""
+
+    def __init__(self, name: str, program: str) -> None:
+        self.name, self.title, self.program = name, f"Vestibule, {name}", program
+
+
 class HAProxy(Peer):
     name, title, program = "haproxy", "HAProxy, `jwt_verify`", "haproxy"
     algorithms = ("HS512", "ES256")
@@ -195,12 +202,19 @@ class Nginx(Peer):
 class Envoy(Peer):
     name, title, program = "envoy", "Envoy, `jwt_authn`", "envoy"
     algorithms = ("HS512", "ES256", "EdDSA")
+    cache = False
 
     def command(self, stage, work, port, directory):
         bootstrap = directory / "envoy.json"
-        bootstrap.write_text(json.dumps(envoy_bootstrap(stage, work, port)))
+        bootstrap.write_text(json.dumps(envoy_bootstrap(stage, work, port, self.cache)))
         quiet = ["--log-level", "error", "--disable-hot-restart"]
         return ["-c", str(bootstrap), "--concurrency", str(work.workers), *quiet]
+
+
+class EnvoyWithCache(Envoy):
+    """With what it does not do by default: remember tokens that were found good."""
+
+    name, title, cache = "envoy-cache", "Envoy, `jwt_authn` and its cache", True
 
 
 class KubeRbacProxy(Peer):
@@ -258,4 +272,13 @@ class OAuth2Proxy(Peer):
         ]
 
 
-PEERS: list[Peer] = [Vestibule(), HAProxy(), Envoy(), KubeRbacProxy(), OAuth2Proxy(), HAProxyTls(), Nginx()]
+PEERS: list[Peer] = [
+    Vestibule(),
+    HAProxy(),
+    Envoy(),
+    EnvoyWithCache(),
+    KubeRbacProxy(),
+    OAuth2Proxy(),
+    HAProxyTls(),
+    Nginx(),
+]

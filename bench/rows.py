@@ -11,7 +11,7 @@ from pathlib import Path
 import measure
 import tools
 from load import DIFFERENT_TOKENS, Answers, Failed, Idle, ask, h2load, wrk
-from peers import Cannot, Peer, Running, Work, accounts
+from peers import Cannot, Peer, Running, Vestibule, Work, accounts
 from stage import NotStarted, Stage, free_port, stop, why_ended
 
 GIB = 1 << 30
@@ -342,7 +342,7 @@ def rules(bench: Bench) -> Cells:
 
 
 def _vestibule(bench: Bench) -> list[Peer]:
-    return [peer for peer in bench.peers if peer.name == "vestibule"]
+    return [peer for peer in bench.peers if isinstance(peer, Vestibule)]
 
 
 def _lines(path: Path) -> int:
