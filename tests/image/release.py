@@ -46,7 +46,9 @@ def main():
             for each in sorted(out.iterdir()):
                 check((again / each.name).read_bytes() == each.read_bytes(), f"made again: {each.name} is the same")
         what_cannot_be_released_is_refused(folder)
-        what_is_not_committed_is_refused(folder)
+        copy = what_is_read_first(folder)
+        what_has_two_versions_is_refused(copy)
+        what_is_not_committed_is_refused(copy)
 
 
 def make(out, url, **environment):
@@ -57,7 +59,7 @@ def make(out, url, **environment):
     settings = {"SOURCE_DATE_EPOCH": str(EPOCH), "VESTIBULE_REVISION": "0" * 40, **environment}
     environment = {**os.environ, **settings}
     umask = 0o077 if "TZ" in settings else 0o002
-    done = subprocess.run(command, cwd=out.parent, env=environment, umask=umask, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, cwd=out.parent, env=environment, umask=umask, capture_output=True, text=True, timeout=1500)
     check(done.returncode == 0, "deploy/release works", done.stdout[-3000:] + done.stderr[-3000:], quiet=True)
     check(re.fullmatch(rf"{out} sha256:[0-9a-f]{{64}}\n", done.stdout), "it tells the folder and the image's digest", done.stdout)
     return out
@@ -162,16 +164,36 @@ def what_cannot_be_released_is_refused(folder):
     check(not left and not list(empty.iterdir()), "and nothing is left behind", left)
 
 
-def what_is_not_committed_is_refused(folder):
-    """In a copy of what it reads before it builds anything."""
+def what_is_read_first(folder):
+    """A copy of what deploy/release reads before it builds anything, in no git repository."""
     copy = folder / "copy"
     for each in ("deploy", "charts"):
         shutil.copytree(ROOT / each, copy / each)
     (copy / "docs").mkdir()
     for each in ("Cargo.toml", "Dockerfile", "docs/openapi.yaml"):
         shutil.copy(ROOT / each, copy / each)
+    return copy
+
+
+def what_has_two_versions_is_refused(copy):
+    for file, before in {
+        "Cargo.toml": 'version = "',
+        "Dockerfile": "ARG VERSION=",
+        "docs/openapi.yaml": "  version: ",
+        "deploy/helm-plugin/plugin.yaml": "version: ",
+        "charts/vestibule/Chart.yaml": "version: ",
+        "charts/vestibule-injector/Chart.yaml": "appVersion: ",
+    }.items():
+        text = (copy / file).read_text()
+        check(text.count(f"\n{before}{VERSION}") == 1, f"{file} tells its version", quiet=True)
+        (copy / file).write_text(text.replace(f"\n{before}{VERSION}", f"\n{before}0.0.1"))
+        refused([copy / "deploy/release", VERSION, "--url", URL], dict(os.environ), f"not version {VERSION}: {file} has 0.0.1\n")
+        (copy / file).write_text(text)
+
+
+def what_is_not_committed_is_refused(copy):
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "VESTIBULE_REVISION"))}
-    environment["GIT_CEILING_DIRECTORIES"] = str(folder)
+    environment["GIT_CEILING_DIRECTORIES"] = str(copy.parent)
     command = [copy / "deploy/release", VERSION, "--url", URL]
     refused(command, environment, "where there is no git repository")
     run("git", "init", "--quiet", cwd=copy, env=environment)
@@ -181,7 +203,7 @@ def what_is_not_committed_is_refused(folder):
 def refused(command, environment, words):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     good = done.returncode != 0 and not done.stdout and words in done.stderr and "Traceback" not in done.stderr
-    check(good, f"refused: {words}", (done.returncode, done.stdout, done.stderr))
+    check(good, f"refused: {words.strip()}", (done.returncode, done.stdout, done.stderr))
 
 
 def run(*command, cwd=None, env=None):
