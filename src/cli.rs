@@ -81,7 +81,8 @@ impl Failure {
     }
 }
 
-fn command() -> Command {
+/// Everything that may stand behind the program's name.
+pub(crate) fn command() -> Command {
     Command::new("vestibule")
         .version(env!("CARGO_PKG_VERSION"))
         .about("A TLS and bearer-token sidecar for Kubernetes")

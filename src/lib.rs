@@ -22,6 +22,9 @@ mod gate;
 mod http;
 mod inject;
 mod login;
+#[cfg(feature = "manual")]
+#[doc(hidden)]
+pub mod manual;
 pub mod metrics;
 pub mod pki;
 mod proxy;

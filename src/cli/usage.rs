@@ -146,7 +146,7 @@ mod tests {
             ("users list --dir", "--dir <DIR> needs a value"),
             ("users list --dir a --dir b", "--dir <DIR> is given twice"),
             ("keys rotate --algorithm RS256", "the value of --algorithm <ALGORITHM> is not one of HS512, ES256, EdDSA"),
-            ("completions tcsh", "the value of <SHELL> is not one of bash, elvish, fish, powershell, zsh"),
+            ("completions tcsh", "the value of <SHELL> is not one of bash, zsh, fish, elvish, powershell, kubectl"),
         ] {
             assert_eq!(refused(arguments), expected, "{arguments}");
         }

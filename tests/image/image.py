@@ -104,6 +104,9 @@ def the_layer_is_what_it_should_be(archive):
     # Where it was built is nobody's business, and would make it another one elsewhere.
     for path in (str(ROOT), str(Path.home() / ".cargo")):
         check(path.encode() not in files["vestibule"][0], "the program names no path of this machine", path, quiet=True)
+    # As a C compiler writes the present day.
+    days = set(re.findall(rb"\b[A-Z][a-z]{2} [ 0-9][0-9] [0-9]{4}\b", files["vestibule"][0]))
+    check(days <= {b"Jan  1 1970"}, "the program does not tell when it was built", days)
     check(files[ROOTS][0].count(b"BEGIN CERTIFICATE") > 50, "roots of the public authorities")
     return files
 

@@ -1,6 +1,9 @@
 //! Bad usage in one line, completions for each shell, and the name that kubectl gives.
 
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use super::support::Home;
 use crate::support::{Commands, Ran};
@@ -18,7 +21,7 @@ fn bad_usage_is_one_line_that_repeats_no_value() {
         ("users add", "<NAME> is missing; `vestibule users add --help` shows the usage"),
         ("inject --user 0", "--user"),
         ("users list -o yaml", "is not one of text, json"),
-        ("completions tcsh", "is not one of bash, elvish, fish, powershell, zsh"),
+        ("completions tcsh", "is not one of bash, zsh, fish, elvish, powershell, kubectl"),
     ] {
         let ran = home.run(arguments);
         ran.refused(64, words);
@@ -65,4 +68,25 @@ fn as_a_plugin_it_is_called_by_kubectl() {
     let ran = Ran::of(command.output().expect("the program runs"));
     assert!(ran.code == 0 && ran.out.contains("Usage: kubectl vestibule users add"), "{ran:?}");
     assert!(home.done("users add --help").contains("Usage: vestibule users add"));
+}
+
+/// kubectl asks a program of that name, and reads a completion a line and a directive.
+#[test]
+fn kubectl_gets_completions_of_its_plugin() {
+    let home = Home::new();
+    symlink(env!("CARGO_BIN_EXE_vestibule"), home.root().join("kubectl-vestibule")).expect("a link");
+    let program = home.root().join("kubectl_complete-vestibule");
+    fs::write(&program, home.done("completions kubectl")).expect("a file");
+    let path = format!("{}:{}", home.root().display(), std::env::var("PATH").unwrap_or_default());
+    for (words, expected) in [
+        (&["users", "pass"][..], "passwd\n:4\n"),
+        (&["users", "list", "--output", ""], "text\njson\n:4\n"),
+        (&["completions", "k"], "kubectl\n:4\n"),
+        (&["users", "list", "--dir", ""], ":0\n"),
+        (&["users", "disable", "ann"], ":0\n"),
+        (&["frobnicate", "x y; touch z", ""], ":4\n"),
+    ] {
+        let ran = Ran::of(Command::new("bash").arg(&program).args(words).env("PATH", &path).output().expect("bash"));
+        assert!(ran.code == 0 && ran.out.ends_with(expected) && ran.err.is_empty(), "{words:?}: {ran:?}");
+    }
 }
