@@ -127,12 +127,11 @@ def _vestibule() -> str:
         return given
     if not shutil.which("cargo"):
         raise Missing("vestibule cannot be built without cargo: install Rust, or name a release build in VESTIBULE_BIN")
-    tell("cargo build --release")
-    built = subprocess.run(["cargo", "build", "--release", "--locked", "--quiet"], cwd=ROOT, capture_output=True, text=True)
+    tell("deploy/binary")
+    built = subprocess.run([ROOT / "deploy" / "binary"], capture_output=True, text=True)
     if built.returncode != 0:
         raise Missing(f"vestibule does not build: {last_line(built.stderr)}")
-    target = Path(os.environ.get("CARGO_TARGET_DIR") or "target")
-    return str(ROOT / target / "release" / "vestibule")
+    return str(ROOT / built.stdout.strip())
 
 
 def _envoy() -> str:
