@@ -7,6 +7,7 @@ mod connection;
 mod executor;
 mod gathered;
 mod head_scan;
+mod kept_heads;
 mod lent;
 mod limits;
 mod linger;

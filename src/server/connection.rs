@@ -53,6 +53,10 @@ const H2_STREAM_WINDOW: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What is buffered of one stream's answer.
 const H2_SEND_BUFFER: usize = 64 * 1024;
+/// What the HTTP library may keep for a client's heads, and for how many of the largest at least; then the client has to
+/// connect anew. Who goes on is cut off at half as much again.
+const H2_KEPT: usize = 256 * 1024;
+const H2_KEPT_HEADS: usize = 8;
 /// A client that has silently gone is noticed by a ping.
 const H2_PING: Duration = Duration::from_secs(30);
 const H2_PONG: Duration = Duration::from_secs(15);
@@ -175,7 +179,8 @@ async fn serve_http2<S: Service>(stream: Box<TlsStream<ClientSocket>>, peer: Rc<
     // Twice the limit: what lies between gets our own answer, with a body.
     let header_bytes = u32::try_from(driven.limits.header_bytes.saturating_mul(2)).unwrap_or(u32::MAX);
     let executor = StreamExecutor { patience: driven.limits.idle_timeout, roster: Rc::clone(driven.place.roster()) };
-    let io = Gathered::new(Linger::new(stream, H2_LINGER_BYTES));
+    let kept = driven.limits.header_bytes.saturating_mul(H2_KEPT_HEADS).max(H2_KEPT);
+    let io = Gathered::new(Linger::new(stream, H2_LINGER_BYTES), kept.saturating_add(kept / 2));
     let connection = http2::Builder::new(executor)
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
@@ -189,11 +194,13 @@ async fn serve_http2<S: Service>(stream: Box<TlsStream<ClientSocket>>, peer: Rc<
         .keep_alive_timeout(H2_PONG)
         .serve_connection(TokioIo::new(io.clone()), service);
     let mut connection = Box::pin(connection);
-    let turns = InTurns { connection: connection.as_mut(), io };
+    let turns = InTurns { connection: connection.as_mut(), io: io.clone() };
     // Streams that are under way when GOAWAY is sent are served (RFC 9113, section 6.8); a connection without any has
     // its last call.
-    let is_time =
-        |driven: &Driven| driven.place.is_draining() && (driven.place.had_last_call() || !driven.activity.is_fresh());
+    let is_time = |driven: &Driven| {
+        let is_draining = driven.place.is_draining() && (driven.place.had_last_call() || !driven.activity.is_fresh());
+        is_draining || io.kept() > kept
+    };
     // The streams are cut off one by one, with RST_STREAM.
     driven.run(pin!(turns), is_time, |mut turns| turns.connection.as_mut().graceful_shutdown(), |_| false).await;
 }
@@ -217,7 +224,7 @@ impl Driven {
     async fn run<C>(
         &self,
         mut connection: Pin<&mut C>,
-        is_time: fn(&Self) -> bool,
+        is_time: impl Fn(&Self) -> bool,
         drain: fn(Pin<&mut C>),
         breaks_off: fn(&Self) -> bool,
     ) -> Ran

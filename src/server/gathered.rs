@@ -11,6 +11,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::kept_heads::KeptHeads;
+
 /// What one TLS record holds (RFC 8446, section 5.1); more than that does not wait.
 const RECORD: usize = 16 * 1024;
 
@@ -26,6 +28,9 @@ struct State<T> {
     unflushed: bool,
     /// The system takes no more: until it does, nothing is added.
     stalled: bool,
+    heads: KeptHeads,
+    /// What the library may keep for them; beyond it nothing more is read.
+    most_kept: usize,
 }
 
 impl<T> Clone for Gathered<T> {
@@ -35,9 +40,16 @@ impl<T> Clone for Gathered<T> {
 }
 
 impl<T> Gathered<T> {
-    pub(super) fn new(inner: T) -> Self {
-        let state = State { inner, waiting: Vec::new(), taken: 0, unflushed: false, stalled: false };
+    /// `most_kept`: bytes that the library may keep for the client's heads; then the connection ends.
+    pub(super) fn new(inner: T, most_kept: usize) -> Self {
+        let (waiting, heads) = (Vec::new(), KeptHeads::new());
+        let state = State { inner, waiting, taken: 0, unflushed: false, stalled: false, heads, most_kept };
         Self(Rc::new(RefCell::new(state)))
+    }
+
+    /// Bytes that the library may keep for the heads that it has read.
+    pub(super) fn kept(&self) -> usize {
+        self.0.borrow().heads.bytes()
     }
 }
 
@@ -64,7 +76,14 @@ impl<T: AsyncWrite + Unpin> State<T> {
 
 impl<T: AsyncRead + Unpin> AsyncRead for Gathered<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.borrow_mut().inner).poll_read(cx, buf)
+        let state = &mut *self.0.borrow_mut();
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut state.inner).poll_read(cx, buf))?;
+        state.heads.read(&buf.filled()[before..]);
+        if state.heads.bytes() > state.most_kept {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -195,7 +214,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_written_in_one_turn_is_sent_at_its_end_as_one() {
-        let io = Gathered::new(Socket::default());
+        let io = Gathered::new(Socket::default(), usize::MAX);
         turn(&io, &[100, 1_000, 1]).await;
         assert_eq!(writes(&io), [1_101]);
         turn(&io, &[7]).await;
@@ -205,14 +224,14 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_waits_than_a_record_holds_and_in_order() {
-        let io = Gathered::new(Socket::default());
+        let io = Gathered::new(Socket::default(), usize::MAX);
         turn(&io, &[100, RECORD, 5, RECORD + 1, 6]).await;
         assert_eq!(writes(&io), [100, RECORD, 5, RECORD + 1, 6]);
     }
 
     #[tokio::test]
     async fn a_client_that_takes_nothing_makes_the_library_wait() {
-        let io = Gathered::new(Socket { full: true, ..Socket::default() });
+        let io = Gathered::new(Socket { full: true, ..Socket::default() }, usize::MAX);
         assert_eq!(turn(&io, &[100, 200]).await, 300, "what one turn wrote waits");
         assert_eq!(turn(&io, &[300]).await, 0, "the next one waits with it");
         io.0.borrow_mut().inner.full = false;
@@ -223,7 +242,7 @@ mod tests {
     #[tokio::test]
     async fn an_end_is_not_before_what_was_written() {
         let (near, mut far) = tokio::io::duplex(1024);
-        let mut io = Gathered::new(near);
+        let mut io = Gathered::new(near, usize::MAX);
         io.write_all(b"goodbye").await.expect("a duplex takes it");
         io.shutdown().await.expect("a duplex closes");
         let mut seen = String::new();

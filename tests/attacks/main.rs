@@ -6,6 +6,7 @@ mod descriptors;
 mod flood;
 mod http1_floods;
 mod http2_floods;
+mod http2_tables;
 mod leaks;
 mod others;
 mod reload;

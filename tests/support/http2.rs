@@ -92,7 +92,8 @@ impl Frames {
         Some(next)
     }
 
-    async fn take(&mut self) -> Option<Frame> {
+    /// The same, but pings are left alone.
+    pub(crate) async fn take(&mut self) -> Option<Frame> {
         loop {
             if self.buffer.len() >= 9 {
                 let length = u32::from_be_bytes([0, self.buffer[0], self.buffer[1], self.buffer[2]]) as usize;
