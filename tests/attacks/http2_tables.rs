@@ -58,6 +58,11 @@ fn behind_large_frames(stream: u32) -> Vec<u8> {
     [frame(UNKNOWN, 0, 0, &[b'y'; FRAME]), small(stream)].concat()
 }
 
+/// As above, and then as much as makes the library begin another buffer, of which little is used.
+fn behind_odd_frames(stream: u32) -> Vec<u8> {
+    [frame(UNKNOWN, 0, 0, &[b'y'; FRAME]), frame(UNKNOWN, 0, 0, &[b'y'; FRAME / 2 + 8]), small(stream)].concat()
+}
+
 /// A method of many frames, and only then what is kept.
 fn continued(stream: u32) -> Vec<u8> {
     let value = 6 * FRAME;
@@ -109,6 +114,7 @@ async fn small_entries_of_large_heads() {
     for (what, request, requests) in [
         ("heads of 16 KiB", large as Request, 23),
         ("small heads behind 16 KiB of what is ignored", behind_large_frames, 47),
+        ("small heads behind 24 KiB of what is ignored", behind_odd_frames, 46),
         ("heads of 96 KiB", continued, 3),
     ] {
         let vestibule = Setup::new().config("workers: 2").start().await;
@@ -135,8 +141,8 @@ async fn small_entries_of_large_heads() {
                 each(begin, plain)
             ),
         );
-        // What is counted as kept, 384 KiB, and what the allocator adds.
-        assert!(each(plain, attacked) < 640.0, "{what}: {} KiB each", each(plain, attacked));
+        // 384 KiB are counted; up to half of each buffer is not, and the allocator adds a fifth.
+        assert!(each(plain, attacked) < 1024.0, "{what}: {} KiB each", each(plain, attacked));
     }
 }
 
