@@ -13,6 +13,7 @@ use crate::gate::{self, Asked, Gate, IdentityHeaders, TunnelLife};
 use crate::http::credentials;
 use crate::metrics::Dialect;
 use crate::proxy::headers::{self, Hop};
+use crate::server::KeptHeads;
 
 /// What the `Authorization` headers hold: nothing that is a token, one token, or too many headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,24 @@ pub fn login(dialect: Dialect, headers: &HeaderMap, body: &[u8], max_ttl: u64) -
 /// What the sender of a malformed one is told.
 pub fn refresh_ttl(body: &[u8], max_ttl: u64) -> Result<Option<u64>, &'static str> {
     credentials::read_ttl(body, max_ttl).map_err(|malformed| malformed.0)
+}
+
+/// What a client's HTTP/2 heads make the library keep.
+pub struct Heads(KeptHeads);
+
+impl Heads {
+    #[expect(clippy::new_without_default, reason = "a door and no more")]
+    pub fn new() -> Self {
+        Self(KeptHeads::new())
+    }
+
+    pub fn read(&mut self, bytes: &[u8]) {
+        self.0.read(bytes);
+    }
+
+    pub fn kept(&self) -> usize {
+        self.0.bytes()
+    }
 }
 
 /// A gate, what it judges on, and what is put on a request that it permits.

@@ -21,6 +21,8 @@ pub(crate) use client_io::HeadRefused;
 pub(crate) use connection::{Held, Service};
 pub(crate) use executor::LocalExecutor;
 pub(crate) use head_scan::Hidden;
+#[cfg(feature = "fuzzing")]
+pub(crate) use kept_heads::KeptHeads;
 pub(crate) use limits::ConnectionLimits;
 pub(crate) use linger::Linger;
 pub(crate) use listener::{Accept, Listener, accept};

@@ -7,6 +7,7 @@ mod hash;
 mod headers;
 mod htpasswd;
 mod json;
+mod kept_heads;
 mod keys;
 mod login;
 mod path;
@@ -27,6 +28,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("hash", hash::run),
     ("headers", headers::run),
     ("htpasswd", htpasswd::run),
+    ("kept_heads", kept_heads::run),
     ("login", login::run),
     ("path", path::run),
     ("ring", ring::run),

@@ -55,7 +55,7 @@ const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 const H2_SEND_BUFFER: usize = 64 * 1024;
 /// What the HTTP library may keep for a client's heads, and for how many of the largest at least; then the client has to
 /// connect anew. Who goes on is cut off at half as much again.
-const H2_KEPT: usize = 256 * 1024;
+const H2_KEPT: usize = 512 * 1024;
 const H2_KEPT_HEADS: usize = 8;
 /// A client that has silently gone is noticed by a ping.
 const H2_PING: Duration = Duration::from_secs(30);

@@ -18,7 +18,7 @@ const PREFACE: usize = 24;
 
 /// Follows one connection over as many reads as it takes. What the library ends the connection for is not looked at.
 #[derive(Debug)]
-pub(super) struct KeptHeads {
+pub(crate) struct KeptHeads {
     within: Within,
     fields: Fields,
     table: Table,
@@ -50,17 +50,17 @@ enum Within {
 }
 
 impl KeptHeads {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { within: Within::Other { left: PREFACE }, fields: Fields::default(), table: Table::default() }
     }
 
     /// The most bytes of buffers that what is in the table may keep.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.table.kept()
     }
 
     /// Takes what the library takes.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn read(&mut self, mut bytes: &[u8]) {
         while let Some(first) = bytes.first() {
             let taken = self.within.take(bytes.len());
             match &mut self.within {
