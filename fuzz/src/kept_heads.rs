@@ -150,7 +150,7 @@ struct Text {
 
 impl Default for Model {
     fn default() -> Self {
-        Self { entries: Vec::new(), most: 4096, heads: 0, others: 0 }
+        Self { entries: Vec::new(), most: 4096, heads: 0, others: PREFACE.len() }
     }
 }
 
