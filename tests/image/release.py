@@ -1,5 +1,6 @@
 """The release: deploy/release makes the same files each time, which unpack, run, complete, can be read, and install."""
 
+import io
 import json
 import os
 import re
@@ -15,7 +16,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "peers"))
 import pages  # noqa: E402
 import plugin  # noqa: E402
-from sidecar import ROOT, check, skip_without  # noqa: E402
+import sidecar  # noqa: E402
+from sidecar import ROOT, Application, Sidecar, check, skip_without  # noqa: E402
 
 PROGRAMS = {arch: Path(file) for arch, file in (each.split("=") for each in os.environ["VESTIBULE_PROGRAMS"].split())}
 """What deploy/binary has built, by architecture: for this machine and, where that could be, for the other one."""
@@ -37,6 +39,7 @@ def main():
             out = make(folder / "one", web.url)
             the_files_are_these(out)
             unpacked = {arch: the_archive_is_whole(out, folder, arch) for arch in PROGRAMS}
+            the_other_one_serves(folder, unpacked)
             architectures_differ_in_the_program_alone(unpacked)
             pages.completions_work_in_their_shells(unpacked[HERE])
             pages.man_pages_tell_every_command(unpacked[HERE], VERSION, DATE)
@@ -78,15 +81,22 @@ def the_files_are_these(out):
     run("sha256sum", "--check", "--strict", "SHA256SUMS", cwd=out)
     listed = {line.split("  ")[1] for line in (out / "SHA256SUMS").read_text().splitlines()}
     check(listed == expected - {"SHA256SUMS"}, "each has its checksum", listed)
-    architectures = set()
     with tarfile.open(out / f"vestibule-{VERSION}.oci.tar") as reader:
         top = json.load(reader.extractfile("index.json"))["manifests"][0]
-        if len(PROGRAMS) > 1:
-            below = json.load(reader.extractfile(f"blobs/{top['digest'].replace(':', '/')}"))["manifests"]
-        else:
-            below = [top]
+        below = json.loads(blob(reader, top))["manifests"] if len(PROGRAMS) > 1 else [top]
         architectures = {each["platform"]["architecture"] for each in below}
-    check(architectures == set(PROGRAMS), "the image is for the same architectures", architectures)
+        check(architectures == set(PROGRAMS), "the image is for the same architectures", architectures)
+        for each in below:
+            arch, parts = each["platform"]["architecture"], json.loads(blob(reader, each))
+            settings = json.loads(blob(reader, parts["config"]))
+            with tarfile.open(fileobj=io.BytesIO(blob(reader, parts["layers"][0]))) as layer:
+                program = layer.extractfile("vestibule").read()
+            good = settings["architecture"] == arch and program == PROGRAMS[arch].read_bytes()
+            check(good, f"{arch}: the image says so, and has the program", settings)
+
+
+def blob(reader, descriptor):
+    return reader.extractfile(f"blobs/{descriptor['digest'].replace(':', '/')}").read()
 
 
 def the_archive_is_whole(out, folder, arch):
@@ -118,6 +128,23 @@ def the_archive_is_whole(out, folder, arch):
     check({"rustls", "hyper", "kube", "glibc"} <= named, f"{arch}: the bill names what the program is made of", named)
     check(not any("ca-certificates" in each for each in named), "and no CA roots, which are the image's", named)
     return unpacked
+
+
+def the_other_one_serves(folder, unpacked):
+    """Under its emulator, where there is one: it hashes, signs, does TLS, and passes a request on."""
+    for arch, root in unpacked.items():
+        emulator = shutil.which(EMULATORS[arch])
+        if arch == HERE or not emulator:
+            continue
+        script = folder / f"emulated-{arch}"
+        script.write_text(f'#!/bin/sh\nexec {emulator} {root / "vestibule"} "$@"\n')
+        script.chmod(0o755)
+        sidecar.BINARY = script
+        with Application() as application, Sidecar(application.url) as proxy:
+            headers = {"Authorization": f"Bearer {proxy.token()}"}
+            status, _, body = proxy.request("GET", "/here", headers=headers)
+            check((status, json.loads(body).get("path")) == (200, "/here"), f"{arch}: emulated, it serves", (status, body))
+            check(proxy.request("GET", "/here")[0] == 401, f"{arch}: and not without a token", quiet=True)
 
 
 def architectures_differ_in_the_program_alone(unpacked):
