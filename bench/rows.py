@@ -257,7 +257,7 @@ def starts(bench: Bench) -> Cells:
     cells: Cells = {}
     for peer in _vestibule(bench):
         cell = cells[peer.name] = Cell()
-        directory, admin = bench.stage.directory / "starts", free_port()
+        directory, admin = bench.stage.directory / f"starts-{peer.name}", free_port()
         directory.mkdir()
         argv = [tools.program(peer.program), *peer.command(bench.stage, Work(), free_port(), directory, admin)]
         for _ in range(5 if bench.quick else 25):
