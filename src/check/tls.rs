@@ -143,7 +143,7 @@ fn names(facts: &CertificateFacts, hosts: &[String], put: &str, among: &str) -> 
     nameless.into_iter().chain(judged).collect()
 }
 
-fn time(seconds: u64) -> String {
+pub(super) fn time(seconds: u64) -> String {
     let time = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
     time.map_or_else(|| seconds.to_string(), |time| time.to_string())
 }

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use rustls::CertificateError;
 use tokio::runtime;
 
 use super::finding::Finding;
+use super::tls::time;
 use crate::config::Config;
 use crate::exposure::Exposure;
+use crate::metrics::UpstreamErrorReason;
 use crate::proxy::{Deadlines, Target};
 use crate::store::tls_material::read_ca_bundle;
 
@@ -51,10 +54,57 @@ fn reached(config: &Config) -> Finding {
     runtime.shutdown_background();
     match connected {
         Ok(_) => Finding::ok(UPSTREAM, "the application can be reached"),
+        Err(error) if error.reason == UpstreamErrorReason::Tls => Finding::warning(
+            UPSTREAM,
+            format!("the application is there, and TLS with it fails: {}", error.detail),
+            tls_mend(config, error.tls.as_deref()),
+        ),
         Err(error) => Finding::warning(
             UPSTREAM,
             format!("the application cannot be reached from here: {}", error.detail),
             "start it, or correct `upstream`",
         ),
+    }
+}
+
+/// What to do where a handshake has failed with `error`; `None`: it broke off. "It" is the application.
+fn tls_mend(config: &Config, error: Option<&rustls::Error>) -> String {
+    match error {
+        Some(rustls::Error::InvalidCertificate(fault)) => certificate_mend(config, fault),
+        Some(rustls::Error::InvalidMessage(_)) => {
+            "if what listens there speaks no TLS, write `upstream` with http:// or h2c://".to_owned()
+        }
+        _ => "let it speak TLS 1.2 or 1.3 and HTTP/1.1, and ask for no certificate of the client; its log may say more"
+            .to_owned(),
+    }
+}
+
+fn certificate_mend(config: &Config, fault: &CertificateError) -> String {
+    match fault {
+        // An authority of the same name that has another key.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => match &config.upstream_ca {
+            Some(file) => format!(
+                "put the CA that has signed its certificate into `upstreamCa`, {file:?}; let it send what is in between"
+            ),
+            None => {
+                "set `upstreamCa` to a file with the CA that has signed its certificate, which the system's roots do \
+                     not vouch for"
+                    .to_owned()
+            }
+        },
+        CertificateError::NotValidForNameContext { expected, .. } => {
+            format!(
+                "issue its certificate again with {:?}, or write `upstream` with a name that it has",
+                expected.to_str()
+            )
+        }
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("renew its certificate, which expired at {}, or set the clock right", time(not_after.as_secs()))
+        }
+        CertificateError::NotValidYetContext { not_before, .. } => format!(
+            "issue its certificate again, which is not good before {}, or set the clock right",
+            time(not_before.as_secs())
+        ),
+        _ => "issue its certificate again: for a server, and not as a CA's".to_owned(),
     }
 }

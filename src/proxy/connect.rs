@@ -47,6 +47,21 @@ pub(crate) enum Protocol {
 pub(crate) struct ConnectError {
     pub(crate) reason: UpstreamErrorReason,
     pub(crate) detail: String,
+    /// Why there is no TLS, where rustls tells.
+    pub(crate) tls: Option<Box<rustls::Error>>,
+}
+
+impl ConnectError {
+    pub(super) fn new(reason: UpstreamErrorReason, detail: String) -> Self {
+        Self { reason, detail, tls: None }
+    }
+
+    /// Of a handshake.
+    fn tls(error: io::Error) -> Self {
+        let detail = error.to_string();
+        let tls = error.into_inner().and_then(|cause| cause.downcast().ok());
+        Self { reason: UpstreamErrorReason::Tls, detail, tls }
+    }
 }
 
 impl Target {
@@ -54,16 +69,15 @@ impl Target {
     pub(crate) async fn connect(&self) -> Result<UpstreamIo, ConnectError> {
         match tokio::time::timeout(self.connect_timeout, self.open()).await {
             Ok(result) => result,
-            Err(_) => Err(ConnectError {
-                reason: UpstreamErrorReason::ConnectTimeout,
-                detail: format!("no connection within {:?}", self.connect_timeout),
-            }),
+            Err(_) => Err(ConnectError::new(
+                UpstreamErrorReason::ConnectTimeout,
+                format!("no connection within {:?}", self.connect_timeout),
+            )),
         }
     }
 
     async fn open(&self) -> Result<UpstreamIo, ConnectError> {
-        let refused =
-            |error: io::Error| ConnectError { reason: UpstreamErrorReason::Connect, detail: error.to_string() };
+        let refused = |error: io::Error| ConnectError::new(UpstreamErrorReason::Connect, error.to_string());
         let stream = match &self.address {
             Address::Unix(path) => {
                 return UnixStream::connect(path).await.map(Stream::Unix).map(UpstreamIo::new).map_err(refused);
@@ -76,7 +90,7 @@ impl Target {
         let handshake = TlsConnector::from(config).connect(name.clone(), stream);
         match handshake.await {
             Ok(stream) => Ok(UpstreamIo::new(Stream::Tls(Box::new(stream)))),
-            Err(error) => Err(ConnectError { reason: UpstreamErrorReason::Tls, detail: error.to_string() }),
+            Err(error) => Err(ConnectError::tls(error)),
         }
     }
 }

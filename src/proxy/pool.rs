@@ -201,7 +201,7 @@ impl Drop for Connecting<'_> {
 }
 
 fn not_connected(error: hyper::Error) -> ConnectError {
-    ConnectError { reason: UpstreamErrorReason::Connect, detail: error.to_string() }
+    ConnectError::new(UpstreamErrorReason::Connect, error.to_string())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-"""checkov's rules for manifests, on what the chart renders and what is in deploy/."""
+"""checkov's rules for manifests, on what both charts render and what is in deploy/."""
 
 import copy
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from rendered import MATRIX, rendered
-from test_manifests import deployed
+from test_manifests import INJECTOR, deployed, injector
 
 HERE = Path(__file__).parent
 
@@ -33,6 +33,8 @@ class Policies(unittest.TestCase):
                     if document["kind"] == "Deployment":
                         complete(document["spec"]["template"]["spec"])
                 (Path(folder) / f"{name.replace('/', '-')}.yaml").write_text(yaml.safe_dump_all(documents))
+            for name, values in INJECTOR.items():
+                (Path(folder) / f"injector-{name.replace(' ', '-')}.yaml").write_text(yaml.safe_dump_all(injector(values)))
             found = self.checkov(folder)
             self.assertEqual(found["failed"], [])
             self.assertGreater(found["passed"], 100)

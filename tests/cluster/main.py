@@ -13,10 +13,10 @@ from cluster import Cluster, CommandFailed, Stopped
 from injection import injection
 from install import install
 from report import Failure, Part, Report
-from stores import mounted, watched
-from trouble import memory, outage
+from stores import mounted, scheduled, watched
+from trouble import memory, outage, waiting
 
-PARTS = {part.__name__: part for part in (install, injection, mounted, watched, memory, outage)}
+PARTS = {part.__name__: part for part in (install, injection, mounted, scheduled, watched, waiting, memory, outage)}
 LOAD = "VESTIBULE_CLUSTER_LOAD"
 
 

@@ -15,6 +15,10 @@ TOKENS = {"ttl": "3m", "maxTtl": "3m"}
 KUBELET_SECONDS = 150
 """The most until a mounted Secret is brought."""
 ROTATIONS_SECONDS = 150
+SCHEDULE, SCHEDULE_SECONDS = "* * * * *", 90
+"""And the most until the Job of such a schedule is there."""
+BY_SCHEDULE = "batch.kubernetes.io/cronjob-scheduled-timestamp"
+"""Only the CronJob's controller writes it."""
 REFUSED_SECONDS = 5
 """By then a disabled user has to be refused; mostly it is a small part of one."""
 
@@ -25,7 +29,7 @@ def mounted(cluster, part):
     tls, certificate = applications.given_certificate(ns, host)
     ns.install("api", {
         "store": "mounted", "tls": tls, "application": WHOAMI, "config": configuration(SECONDS["mounted"]),
-        # Whoever waits for the schedule is not this test.
+        # `scheduled` waits for one.
         "rotation": {"schedule": "0 0 1 1 *"},
     })  # fmt: skip
     client = Client(ns, host)
@@ -85,6 +89,30 @@ def keys(ns):
 def kid(token):
     head = token.partition(".")[0]
     return json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))["kid"]
+
+
+def scheduled(cluster, part):
+    """Nobody but its schedule starts the CronJob."""
+    ns = cluster.namespace("scheduled")
+    tls, _ = applications.given_certificate(ns, "api.test")
+    ns.install("api", {"store": "mounted", "tls": tls, "rotation": {"schedule": SCHEDULE}})
+    begun = time.monotonic()
+    name = eventually(lambda: job_by_schedule(ns), SCHEDULE_SECONDS)
+    part.check(name, "the CronJob's schedule makes a Job", ns.kubectl("describe", "cronjobs"))
+    part.step(f"after {time.monotonic() - begun:.0f} s")
+    ns.kubectl("wait", "--for=condition=Complete", f"job/{name}", "--timeout=120s")
+    kids = keys(ns)
+    part.check(len(kids) == 1, "which completes, and has made the first key", kids)
+
+
+def job_by_schedule(ns):
+    """Its name."""
+    for found in ns.get("jobs")["items"]:
+        metadata = found["metadata"]
+        owners = [(owner["kind"], owner["name"]) for owner in metadata.get("ownerReferences", [])]
+        if owners == [("CronJob", "api-vestibule-rotation")] and BY_SCHEDULE in metadata.get("annotations", {}):
+            return metadata["name"]
+    return None
 
 
 def watched(cluster, part):

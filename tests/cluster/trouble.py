@@ -1,8 +1,9 @@
-"""Pods in trouble: the sidecar runs out of memory; it starts again while the API server is away."""
+"""Pods in trouble: a Secret is not there yet; the sidecar runs out of memory; it starts again while the API server is away."""
 
 import base64
 import json
 import os
+import shlex
 import subprocess
 import time
 
@@ -14,9 +15,49 @@ from cluster import CommandFailed, eventually
 DEAR = "$argon2id$v=19$m=65536,t=1,p=1$c2FsdHNhbHRzYWx0c2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 """The hash that takes the most memory of all that are accepted: 64 MiB, more than the limit leaves here."""
 LIMIT = "48Mi"
+WAITING_SECONDS = 40
+"""Longer than the liveness probe bears what it would not pass."""
 AWAY = ("VESTIBULE_CLUSTER_API_STOP", "VESTIBULE_CLUSTER_API_START")
 END_AFTER, AWAY_SECONDS = 12, 32
 """Seconds from the preparation until the sidecar is told to end, and how long the API server is away after that began."""
+
+
+def waiting(cluster, part):
+    """The Secret of the users is not the chart's, and is made when the sidecar has waited for a while."""
+    ns = cluster.namespace("waiting")
+    ns.install("api", {"application": WHOAMI, "users": {"create": False, "secret": "people"}})
+    client = Client(ns, f"api-vestibule.{ns.name}.svc")
+    runs = eventually(lambda: (found := status_of(ns, "api", "application")) and "running" in found["state"], 120)
+    part.check(runs, "without the users' Secret, sidecar and application are started", ns.pods(selector("api")))
+    pod = ns.only_pod(selector("api"))
+    name, admin = pod["metadata"]["name"], f"http://{pod['status']['podIP']}:10444"
+    missing = f"Secret {ns.name}/people is not there: "
+    pending = eventually(lambda: only_line(client.ask(url=f"{admin}/readyz"), f"users: {missing}"))
+    part.check(pending, "/readyz: 503, and one line that names it", client.ask(url=f"{admin}/readyz"))
+    log = ns.kubectl("logs", name, "--container=vestibule")
+    said = [event for event in map(json.loads, log.splitlines()) if event["event"] == "store_failed"]
+    named = [event for event in said if event["reason"] == "missing" and missing in event["error"]]
+    part.check(named, "so does the log", log[-2000:])
+    time.sleep(WAITING_SECONDS)
+    part.check(not ready_now(ns, name), f"{WAITING_SECONDS} s later the pod is not ready")
+
+    ns.cluster.run(*shlex.split(pending.partition(missing)[2].strip("`")))
+    made = time.monotonic()
+    part.check(eventually(lambda: ready_now(ns, name), 60), f"{pending.partition(missing)[2]}, and the pod is ready")
+    part.figure(f"the missing Secret is made: the pod is ready {time.monotonic() - made:.1f} s later")
+    status = status_of(ns, "api")
+    part.check(status["restartCount"] == 0, "nobody has started it again", status)
+    client.trust(ns.kubectl("get", "secret", "api-vestibule-tls", "--output=go-template={{index .data \"ca.crt\" | base64decode}}"))
+    password = ns.vestibule("users", "add", "apiUser", "--group", "Administrator", "--generate", secret="people")
+    # Not often: wrong passwords are throttled.
+    granted = eventually(lambda: client.ask("/authorize", user=f"apiUser:{password}", method="POST").status == 200, 30, pause=5)
+    part.check(granted, "and a user who is added logs in")
+
+
+def only_line(answer, begin):
+    """The one line of a /readyz that is not ready, where it begins so."""
+    lines = answer.body.splitlines()
+    return answer.status == 503 and len(lines) == 1 and lines[0].startswith(begin) and lines[0]
 
 
 def memory(cluster, part):

@@ -12,6 +12,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import tomllib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "peers"))
@@ -35,8 +36,15 @@ FILES = {
     f"{SHARE}/vestibule.cdx.json": 0o644,
 }
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-VERSION = re.search(r'(?m)^version = "(.+)"$', (ROOT / "Cargo.toml").read_text())[1]
+CARGO = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]
 REVISION = "0123456789abcdef0123456789abcdef01234567"
+LABELS = {
+    "org.opencontainers.image.title": "Vestibule",
+    "org.opencontainers.image.description": CARGO["description"],
+    "org.opencontainers.image.licenses": CARGO["license"],
+    "org.opencontainers.image.version": CARGO["version"],
+    "org.opencontainers.image.revision": REVISION,
+}
 
 
 def main():
@@ -127,10 +135,8 @@ def the_bill_is_in_it_and_beside_it(archive, files):
 def a_reader_of_others_understands_it(archive):
     """skopeo reads it as registries and container tools do."""
     inspected = skopeo("inspect", f"oci-archive:{archive}")
-    labels = inspected["Labels"]
     check((inspected["Architecture"], inspected["Os"]) == (ARCH, "linux"), "skopeo reads it", inspected)
-    check(labels["org.opencontainers.image.version"] == VERSION, "the version is in a label", labels)
-    check(labels["org.opencontainers.image.revision"] == REVISION, "so is the revision", labels)
+    check(inspected["Labels"] == LABELS, "its labels are these five, as the Dockerfile and Cargo.toml have them", inspected)
     check(inspected["Created"] == "2023-11-14T22:13:20Z", "it is as old as SOURCE_DATE_EPOCH says", inspected)
     config = skopeo("inspect", "--config", f"oci-archive:{archive}")["config"]
     check(config["User"] == "65532:65532", "it runs as nobody in particular, by number", config)
@@ -155,7 +161,7 @@ def the_dockerfile_agrees(folder, files):
     done = subprocess.run(["hadolint", "--failure-threshold", "style", ROOT / "Dockerfile"], capture_output=True, text=True)
     check(done.returncode == 0, "hadolint has nothing to say", done.stdout + done.stderr)
     stage = re.split(r"(?m)^FROM ", DOCKERFILE)[-1]
-    check(f"ARG VERSION={VERSION}\n" in stage, "the Dockerfile has Cargo.toml's version")
+    check(f"ARG VERSION={CARGO['version']}\n" in stage, "the Dockerfile has Cargo.toml's version")
     compiler = re.search(r'channel = "(.+)"', (ROOT / "rust-toolchain.toml").read_text())[1]
     check(f"ARG BUILD_IMAGE=rust:{compiler}-" in DOCKERFILE, "and the compiler of rust-toolchain.toml")
     copied = re.findall(r"(?m)^(?:COPY|ADD|RUN)\b.*", stage)

@@ -14,9 +14,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ServerConfig;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use vestibule::pki::Issued;
 
 use super::client::Body;
 use super::wire::Wire;
@@ -49,6 +54,8 @@ pub(crate) struct Seen {
 pub(crate) enum Listening<'a> {
     Http,
     H2c,
+    /// With this certificate, as `localhost`.
+    Tls(&'a Issued),
     Unix(&'a Path),
 }
 
@@ -144,6 +151,22 @@ impl App {
                 });
                 Self::new(url, serving)
             }
+            Listening::Tls(issued) => {
+                let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+                let url = format!("https://localhost:{}", listener.local_addr().expect("an address").port());
+                let acceptor = acceptor(issued);
+                let serving = tokio::spawn(async move {
+                    while let Ok((stream, _)) = listener.accept().await {
+                        let (acceptor, handler) = (acceptor.clone(), Arc::clone(&handler));
+                        tokio::spawn(async move {
+                            // Whoever does not trust it leaves.
+                            let Ok(stream) = acceptor.accept(stream).await else { return };
+                            serve(stream, false, handler).await;
+                        });
+                    }
+                });
+                Self::new(url, serving)
+            }
             Listening::Unix(path) => {
                 let listener = UnixListener::bind(path).expect("a socket");
                 let url = format!("unix:{}", path.display());
@@ -199,6 +222,19 @@ impl fmt::Display for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.url)
     }
+}
+
+fn acceptor(issued: &Issued) -> TlsAcceptor {
+    let chain = CertificateDer::pem_slice_iter(issued.cert_pem.as_bytes()).collect::<Result<Vec<_>, _>>();
+    let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).expect("a key");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider's versions")
+        .with_no_client_auth()
+        .with_single_cert(chain.expect("a chain"), key)
+        .expect("a pair");
+    TlsAcceptor::from(Arc::new(config))
 }
 
 async fn serve<S>(stream: S, is_h2c: bool, handler: Handler)

@@ -6,11 +6,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use http::Response;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::Value;
 use vestibule::pki::{Issued, LocalCa};
 
 use super::support::Home;
-use crate::support::{Commands, Ran};
+use crate::support::{App, Commands, Listening, Ran, full, run_beside};
 
 const DAY: u64 = 86_400;
 
@@ -165,6 +167,60 @@ fn the_application_and_its_port_are_judged() {
         let options = format!("--upstream http://127.0.0.1:{port}");
         assert_found(&home, &options, 0, &["beyond loopback: it can be reached past the sidecar"]);
     }
+}
+
+#[tokio::test]
+async fn a_failure_of_tls_with_the_application_names_what_mends_it() {
+    let (home, _application) = home();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    let ca = LocalCa::create(now - 61 * DAY).expect("an authority");
+    let other = LocalCa::create(now).expect("an authority");
+    home.write("ca.crt", ca.cert_pem());
+    home.write("roots.crt", other.cert_pem());
+    let ours = "--upstream-ca .vestibule/ca.crt";
+    let issued = |ca: &LocalCa, name, since| ca.issue_server(&[name], 60, since).expect("a certificate");
+    let tls = async |issued: &Issued| App::answering(Listening::Tls(issued), |_| Response::new(full(""))).await;
+    let told = async |app: &App, ca: &str| {
+        let port = app.url.rsplit(':').next().expect("a port");
+        let upstream = format!("--upstream https://localhost:{port} {ca}");
+        let mut command = home.command(&format!("check --config .vestibule/config.yaml {upstream}"));
+        // The system's roots.
+        command.env("SSL_CERT_FILE", home.path("roots.crt"));
+        let ran = run_beside(command).await;
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let found = ran.out.lines().find(|line| line.contains(" upstream: the application "));
+        found.unwrap_or_else(|| panic!("{ran:?}")).to_owned()
+    };
+    let good = tls(&issued(&ca, "localhost", now)).await;
+    assert_eq!(told(&good, ours).await, "ok      upstream: the application can be reached");
+    let cases = [
+        (good, "", "set `upstreamCa` to a file with the CA that has signed its certificate"),
+        (
+            tls(&issued(&other, "localhost", now)).await,
+            ours,
+            "its certificate into `upstreamCa`, \".vestibule/ca.crt\"; ",
+        ),
+        (tls(&issued(&ca, "app.test", now)).await, ours, "issue its certificate again with \"localhost\", or write "),
+        (tls(&issued(&ca, "localhost", now - 61 * DAY)).await, ours, "renew its certificate, which expired at 20"),
+        (tls(&issued(&ca, "localhost", now + DAY)).await, ours, "which is not good before 20"),
+        (tls(&as_authority()).await, ours, "for a server, and not as a CA's"),
+        (App::start().await, ours, "write `upstream` with http:// or h2c://"),
+        (App::raw(|_, _| async {}).await, ours, "its log may say more"),
+    ];
+    for (app, ca, mend) in cases {
+        let found = told(&app, ca).await;
+        assert!(found.starts_with("warning upstream: the application is there, and TLS with it fails: "), "{found}");
+        assert!(found.contains(mend), "{mend:?} in {found}");
+    }
+}
+
+/// A certificate that vouches for itself, as `openssl req -x509` makes one.
+fn as_authority() -> Issued {
+    let mut params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    let cert_pem = params.self_signed(&key).expect("a certificate").pem();
+    Issued { cert_pem, key_pem: key.serialize_pem() }
 }
 
 #[test]

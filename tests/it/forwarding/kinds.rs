@@ -1,46 +1,15 @@
 //! Applications over TCP, TLS, a Unix socket and HTTP/2.
 
 use std::fs;
-use std::sync::Arc;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use rustls::ServerConfig;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use vestibule::pki::LocalCa;
 
 use super::*;
 
-/// Starts an application behind TLS whose certificate names `name`; returns its port.
-async fn tls_app(ca: &LocalCa, name: &str) -> u16 {
+/// An application behind TLS whose certificate names `name`.
+async fn tls_app(ca: &LocalCa, name: &str) -> App {
     let issued = ca.issue_server(&[name], 30, now()).expect("a certificate");
-    let chain = CertificateDer::pem_slice_iter(issued.cert_pem.as_bytes()).collect::<Result<Vec<_>, _>>();
-    let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).expect("a key");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider's versions")
-        .with_no_client_auth()
-        .with_single_cert(chain.expect("a chain"), key)
-        .expect("a pair");
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                let Ok(stream) = acceptor.accept(stream).await else { return };
-                let service = service_fn(async |_| Ok::<_, Infallible>(Response::new(full("over TLS"))));
-                drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
-            });
-        }
-    });
-    port
+    App::answering(Listening::Tls(&issued), |_| Response::new(full("over TLS"))).await
 }
 
 #[tokio::test]
@@ -49,12 +18,12 @@ async fn an_application_behind_tls_must_prove_its_name() {
     let right = tls_app(&ca, "localhost").await;
     let other_name = tls_app(&ca, "elsewhere.example").await;
     let other_ca = tls_app(&LocalCa::create(now()).expect("an authority"), "localhost").await;
-    for (what, port, status) in
-        [("right", right, 200), ("another name", other_name, 502), ("another authority", other_ca, 502)]
+    for (what, app, status) in
+        [("right", &right, 200), ("another name", &other_name, 502), ("another authority", &other_ca, 502)]
     {
         let setup = Setup::new().file("upstream-ca.crt", ca.cert_pem());
         let path = setup.path("upstream-ca.crt").display().to_string();
-        let setup = setup.config(&format!("upstreamCa: {path}")).upstream(format!("https://localhost:{port}"));
+        let setup = setup.config(&format!("upstreamCa: {path}")).upstream(app);
         let vestibule = setup.start().await;
         let token = vestibule.token("admin").await;
         let mut connection = vestibule.client().connect().await;
