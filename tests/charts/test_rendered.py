@@ -139,6 +139,35 @@ class Rendered(unittest.TestCase):
         self.assertEqual([container["lifecycle"] for container in containers], [sleep, hook | sleep, own])
         self.assertEqual(yaml.safe_load(configuration(rendered({})))["shutdown"]["delay"], "0s")
 
+    def test_annotations_that_are_given_stand_beside_the_chart_s_own_and_none_twice(self):
+        def annotations(**given):
+            documents = rendered({"application": APPLICATION, "podAnnotations": given})
+            return one(documents, "Deployment")["spec"]["template"]["metadata"]["annotations"]
+
+        checksum, container = "checksum/config", "kubectl.kubernetes.io/default-container"
+        own = annotations()
+        self.assertEqual(set(own), {checksum, container})
+        self.assertEqual(annotations(note="x"), own | {"note": "x"})
+        self.assertEqual(annotations(**{container: "helper"}), own | {container: "helper"})
+        # Either one's change replaces the pods.
+        made = {annotations(**{checksum: text})[checksum] for text in ("a", "b")}
+        self.assertEqual(len(made | {own[checksum], "a", "b"}), 5)
+        # Once in the text, too: readers of YAML disagree about a key that is there twice.
+        values = {"application": APPLICATION, "podAnnotations": {checksum: "a", container: "helper"}}
+        command = [HELMS["Helm 4"], "template", "api", CHART, "--kube-version", "1.36", "--values", "-"]
+        text = run(command, stdin=json.dumps(values))
+        for name in (checksum, container):
+            self.assertEqual(text.count(f"{name}:"), 1)
+
+    def test_pods_are_spread_by_the_selector_that_is_given(self):
+        constraint = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}
+        given = [{"matchLabels": {"app": "x"}}, {"matchExpressions": [{"key": "app", "operator": "Exists"}]}]
+        constraints = [constraint, *(constraint | {"labelSelector": selector} for selector in given)]
+        documents = rendered({"application": APPLICATION, "topologySpreadConstraints": constraints})
+        deployment = one(documents, "Deployment")["spec"]
+        made = [each["labelSelector"] for each in deployment["template"]["spec"]["topologySpreadConstraints"]]
+        self.assertEqual(made, [deployment["selector"], *given])
+
     def test_the_alerts_and_the_dashboard_are_the_files(self):
         with tempfile.TemporaryDirectory() as folder:
             chart = Path(folder) / "vestibule"

@@ -16,8 +16,8 @@ securityContext:
 {{- with .Values.topologySpreadConstraints }}
 topologySpreadConstraints:
   {{- range . }}
-  {{- $own := dict "labelSelector" (dict "matchLabels" (include "vestibule.ownLabels" $ | fromYaml)) }}
-  - {{- merge (deepCopy .) $own | toYaml | nindent 4 }}
+  {{- $own := dict "matchLabels" (include "vestibule.ownLabels" $ | fromYaml) }}
+  - {{- set (deepCopy .) "labelSelector" (default $own .labelSelector) | toYaml | nindent 4 }}
   {{- end }}
 {{- end }}
 initContainers:
