@@ -136,6 +136,19 @@ pub(super) fn pod_of(manifest: &Value) -> Value {
     if pod["spec"]["restartPolicy"].is_null() {
         pod["spec"]["restartPolicy"] = "Always".into();
     }
+    // Of the set's first pod; they count over the template's own.
+    for claim in manifest["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten() {
+        let (name, set) = (&claim["metadata"]["name"], &manifest["metadata"]["name"]);
+        let claim = format!("{}-{}-0", name.as_str().expect("a name"), set.as_str().expect("a name"));
+        let volume = json!({"name": name, "persistentVolumeClaim": {"claimName": claim}});
+        match pod["spec"]["volumes"].as_array_mut() {
+            Some(volumes) => {
+                volumes.retain(|volume| volume["name"] != *name);
+                volumes.push(volume);
+            }
+            None => pod["spec"]["volumes"] = json!([volume]),
+        }
+    }
     pod
 }
 

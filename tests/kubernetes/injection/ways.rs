@@ -82,7 +82,9 @@ const DIFFERENCES: [Difference; 11] = [
 
 /// How many of the pods each way can make: the component is for pods as its head describes them, the chart for
 /// Deployments that have their port themselves.
-const SHAPES: [(Way, usize); 3] = [(Way::Inject, 24), (Way::Component, 11), (Way::Release, 17)];
+const SHAPES: [(Way, usize); 3] = [(Way::Inject, 41), (Way::Component, 28), (Way::Release, 32)];
+/// How many of them all can make.
+const SHARED: usize = 25;
 
 #[tokio::test]
 async fn all_ways_make_the_same_pod() {
@@ -91,12 +93,14 @@ async fn all_ways_make_the_same_pod() {
     accounts(&ns, []).await;
     let Some(policies) = Policies::install(&ns, &json!({})).await else { return };
     let (mut wrong, mut seen) = (Vec::new(), BTreeSet::new());
+    let cases = cases();
+    let mut shared: BTreeSet<_> = cases.iter().map(|case| case.name.as_str()).collect();
     for (way, shapes) in SHAPES {
-        let mut made = 0;
-        for case in &cases() {
+        let mut made = BTreeSet::new();
+        for case in &cases {
             let name = format!("{way:?}: {}", case.name);
             let Ok(asked) = way.asked(case) else { continue };
-            made += 1;
+            made.insert(case.name.as_str());
             for ns in [&ns, &bare] {
                 accounts(ns, [&asked]).await;
             }
@@ -115,9 +119,11 @@ async fn all_ways_make_the_same_pod() {
                 way.compare(&name, &settled(&answer.json()), &wanted, &mut seen, &mut wrong);
             }
         }
-        assert_eq!(made, shapes, "{way:?}: pods that it can make");
+        assert_eq!(made.len(), shapes, "{way:?}: pods that it can make");
+        shared = &shared & &made;
     }
     policies.uninstall().await;
+    assert_eq!(shared.len(), SHARED, "pods that all of them can make: {shared:?}");
     for (index, difference) in DIFFERENCES.iter().enumerate().filter(|(index, _)| !seen.contains(index)) {
         wrong.push(format!("DIFFERENCES[{index}]: {:?} {} no longer differs", difference.way, difference.field));
     }

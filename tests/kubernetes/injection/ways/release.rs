@@ -38,8 +38,13 @@ pub(super) fn asked(case: &Case) -> Result<Value, &'static str> {
     if let Some(name) = port["name"].as_str() {
         by_number(&mut application, name);
     }
-    application["name"] = APPLICATION.into();
+    let called = std::mem::replace(&mut application["name"], APPLICATION.into());
     containers.insert(0, application);
+    let annotations = pod["metadata"]["annotations"].as_object_mut().expect("annotations");
+    let meant = annotations.get_mut("kubectl.kubernetes.io/default-container");
+    if let Some(container) = meant.filter(|container| **container == called) {
+        *container = APPLICATION.into();
+    }
     let named = ["service-account", "instance"].iter().any(|name| !annotation(&pod, name).is_empty());
     if !named && pod["spec"]["serviceAccountName"].is_null() {
         pod["spec"]["serviceAccountName"] = case.name.as_str().into();
@@ -108,7 +113,20 @@ fn values(pod: &Value) -> Value {
     if !annotation(pod, "cpu-limit").is_empty() {
         values["sidecar"]["resources"]["limits"]["cpu"] = annotation(pod, "cpu-limit").into();
     }
-    for field in ["imagePullSecrets", "nodeSelector", "affinity", "tolerations", "hostAliases", "priorityClassName"] {
+    let passed_on = [
+        "imagePullSecrets",
+        "nodeSelector",
+        "affinity",
+        "tolerations",
+        "topologySpreadConstraints",
+        "priorityClassName",
+        "runtimeClassName",
+        "schedulerName",
+        "hostAliases",
+        "dnsPolicy",
+        "dnsConfig",
+    ];
+    for field in passed_on {
         if !spec[field].is_null() {
             values[field] = spec[field].clone();
         }
@@ -117,12 +135,22 @@ fn values(pod: &Value) -> Value {
 }
 
 fn application_of(spec: &Value, container: &Value) -> Value {
-    let (repository, tag) = container["image"].as_str().and_then(|image| image.rsplit_once(':')).expect("a tag");
+    let image = container["image"].as_str().expect("an image");
+    let mut image = match image.split_once('@') {
+        Some((repository, digest)) => json!({"repository": repository, "digest": digest}),
+        None => {
+            let (repository, tag) = image.rsplit_once(':').expect("a tag");
+            json!({"repository": repository, "tag": tag})
+        }
+    };
+    if !container["imagePullPolicy"].is_null() {
+        image["pullPolicy"] = container["imagePullPolicy"].clone();
+    }
     let defaults = ["allowPrivilegeEscalation", "capabilities", "runAsNonRoot", "seccompProfile"];
     let (ports, port) = (container["ports"].as_array().expect("ports"), &container["ports"][0]);
     let mut application = json!({
         "enabled": true,
-        "image": {"repository": repository, "tag": tag},
+        "image": image,
         "port": port["containerPort"],
         "portName": port["name"].as_str().unwrap_or("vestibule"),
         "extraPorts": ports[1..],
