@@ -5,6 +5,7 @@ mod backoff;
 mod connection;
 mod follow;
 mod identity;
+mod known;
 mod order;
 mod secret;
 mod skew;
@@ -22,8 +23,9 @@ use serde_json::Value;
 
 pub use self::api_error::{ApiError, Fault, Verb};
 use self::connection::{Answer, Connection, Opened};
-pub use self::follow::{Followed, Follower};
+pub use self::follow::Follower;
 pub use self::identity::{ConnectError, Identity};
+pub use self::known::Followed;
 use self::secret::List;
 pub use self::secret::SecretVersion;
 pub use self::skew::Skew;

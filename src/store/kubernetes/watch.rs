@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::api_error::Status;
 use super::backoff::Backoff;
 use super::connection::{MAX_ANSWER, next_chunk};
-use super::follow::{Known, Taken};
+use super::known::{Known, Taken};
 use super::secret::Object;
 use super::{ApiError, Fault, SecretVersion, Verb};
 use crate::store::jitter;
