@@ -97,7 +97,7 @@ impl Api {
         sum(answer.text(), name, labels)
     }
 
-    /// A connection that stays open, without the token.
+    /// A connection that stays open; who asks stands in each [`Api::call`].
     pub(crate) async fn connect(&self) -> Connection {
         self.client.connect().await
     }
@@ -106,7 +106,7 @@ impl Api {
         self.try_send("GET", "/readyz", None).await.is_ok_and(|answer| answer.status == 200)
     }
 
-    fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Call {
+    pub(crate) fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Call {
         let mut call = Call::new(method, path).header("accept", "application/json");
         if let Some(token) = self.kubeconfig.token() {
             call = call.bearer(token);
