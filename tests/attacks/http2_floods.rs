@@ -18,7 +18,7 @@ use super::figures::{figure, long};
 use super::others::Processes;
 use crate::support::{
     App, CONTINUATION, Client, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Listening, PING, PREFACE, PRIORITY,
-    RST_STREAM, SETTINGS, WINDOW_UPDATE, fields, frame, full, request_fields,
+    RST_STREAM, SETTINGS, WINDOW_UPDATE, fields, frame, full, integer, request_fields,
 };
 
 const CONFIG: &str = "{access: {rules: [{prefix: /open, allow: anyone}]}, limits: {idleTimeout: 3s}}";
@@ -185,26 +185,9 @@ where
 fn request(path: &str, token: &str) -> Vec<u8> {
     let mut block = request_fields(path);
     if !token.is_empty() {
-        // Longer than `fields` writes: a literal with a length of several bytes (RFC 7541, section 5.1).
-        let value = format!("Bearer {token}");
-        block.extend([&[0, 13][..], b"authorization", &integer(value.len(), 7), value.as_bytes()].concat());
+        block.extend(fields(&[("authorization", &format!("Bearer {token}"))]));
     }
     block
-}
-
-fn integer(mut value: usize, bits: u32) -> Vec<u8> {
-    let most = (1 << bits) - 1;
-    if value < most {
-        return vec![value as u8];
-    }
-    let mut bytes = vec![most as u8];
-    value -= most;
-    while value >= 128 {
-        bytes.push((value % 128) as u8 | 128);
-        value /= 128;
-    }
-    bytes.push(value as u8);
-    bytes
 }
 
 #[tokio::test]

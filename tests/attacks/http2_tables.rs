@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::alone;
 use super::figures::{figure, long};
-use crate::support::{CONTINUATION, Client, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, Setup, frame};
+use crate::support::{CONTINUATION, Client, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, Setup, frame, integer};
 
 /// Bytes of the largest frame that must be taken (RFC 9113, section 4.2).
 const FRAME: usize = 16_384;
@@ -13,21 +13,6 @@ const FRAME: usize = 16_384;
 const ENTRIES: u32 = 4096 / 38;
 /// A type that nobody knows: such frames are ignored (RFC 9113, section 5.5).
 const UNKNOWN: u8 = 0xfa;
-
-/// An integer behind a prefix of so many bits (RFC 7541, section 5.1), with the bits before it.
-fn integer(before: u8, bits: u32, value: usize) -> Vec<u8> {
-    let most = (1 << bits) - 1;
-    if value < most {
-        return vec![before | u8::try_from(value).expect("less than a byte holds")];
-    }
-    let (mut bytes, mut value) = (vec![before | u8::try_from(most).expect("a prefix of a byte")], value - most);
-    while value >= 128 {
-        bytes.push(128 | u8::try_from(value % 128).expect("less than 128"));
-        value /= 128;
-    }
-    bytes.push(u8::try_from(value).expect("less than 128"));
-    bytes
-}
 
 /// `:method: GET`, `:scheme: https` and `:authority: a`, of which nothing is kept, and `:path: /`, which is.
 fn kept_path() -> Vec<u8> {
@@ -38,7 +23,7 @@ fn kept_path() -> Vec<u8> {
 fn filled(mut block: Vec<u8>, bytes: usize) -> Vec<u8> {
     block.extend([0, 1, b'x']);
     let value = bytes - block.len() - 3;
-    block.extend(integer(0, 7, value));
+    block.extend(integer(value, 7));
     block.resize(bytes, b'y');
     block
 }
@@ -66,8 +51,7 @@ fn behind_odd_frames(stream: u32) -> Vec<u8> {
 /// A method of many frames, and only then what is kept.
 fn continued(stream: u32) -> Vec<u8> {
     let value = 6 * FRAME;
-    let block =
-        [vec![0x02], integer(0, 7, value), vec![b'A'; value], vec![0x87, 0x01, 1, b'a', 0x44, 1, b'/']].concat();
+    let block = [vec![0x02], integer(value, 7), vec![b'A'; value], vec![0x87, 0x01, 1, b'a', 0x44, 1, b'/']].concat();
     let pieces: Vec<_> = block.chunks(FRAME).collect();
     let last = pieces.len() - 1;
     let frames = pieces.iter().enumerate().flat_map(|(number, piece)| {

@@ -49,15 +49,27 @@ pub(crate) fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
     for (name, value) in fields {
         block.push(0);
         for text in [name, value] {
-            assert!(text.len() < 127 + 128, "longer lengths take three bytes");
-            match u8::try_from(text.len()) {
-                Ok(length) if length < 127 => block.push(length),
-                _ => block.extend([127, u8::try_from(text.len() - 127).expect("checked above")]),
-            }
+            block.extend(integer(text.len(), 7));
             block.extend(text.as_bytes());
         }
     }
     block
+}
+
+/// An integer in the last bits of a byte whose others are zero, and behind it (RFC 7541, section 5.1).
+pub(crate) fn integer(mut value: usize, bits: u32) -> Vec<u8> {
+    let most = (1 << bits) - 1;
+    if value < most {
+        return vec![value as u8];
+    }
+    let mut bytes = vec![most as u8];
+    value -= most;
+    while value >= 128 {
+        bytes.push((value % 128) as u8 | 128);
+        value /= 128;
+    }
+    bytes.push(value as u8);
+    bytes
 }
 
 /// What every request has.

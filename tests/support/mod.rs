@@ -39,7 +39,7 @@ pub(crate) use commands::{Commands, Ran, run_beside};
 pub(crate) use faketime::{NEEDS_FAKETIME, faketime};
 pub(crate) use http2::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM,
-    SETTINGS, WINDOW_UPDATE, fields, frame, request as request_fields,
+    SETTINGS, WINDOW_UPDATE, fields, frame, integer, request as request_fields,
 };
 pub(crate) use kept::{InDirectory, Kept};
 pub(crate) use metrics::Metrics;
