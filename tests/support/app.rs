@@ -154,7 +154,7 @@ impl App {
             Listening::Tls(issued) => {
                 let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
                 let url = format!("https://localhost:{}", listener.local_addr().expect("an address").port());
-                let acceptor = acceptor(issued);
+                let acceptor = TlsAcceptor::from(server_config(issued));
                 let serving = tokio::spawn(async move {
                     while let Ok((stream, _)) = listener.accept().await {
                         let (acceptor, handler) = (acceptor.clone(), Arc::clone(&handler));
@@ -224,7 +224,8 @@ impl fmt::Display for App {
     }
 }
 
-fn acceptor(issued: &Issued) -> TlsAcceptor {
+/// What a TLS application shows its certificate by.
+pub(crate) fn server_config(issued: &Issued) -> Arc<ServerConfig> {
     let chain = CertificateDer::pem_slice_iter(issued.cert_pem.as_bytes()).collect::<Result<Vec<_>, _>>();
     let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).expect("a key");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -234,7 +235,7 @@ fn acceptor(issued: &Issued) -> TlsAcceptor {
         .with_no_client_auth()
         .with_single_cert(chain.expect("a chain"), key)
         .expect("a pair");
-    TlsAcceptor::from(Arc::new(config))
+    Arc::new(config)
 }
 
 async fn serve<S>(stream: S, is_h2c: bool, handler: Handler)

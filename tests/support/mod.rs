@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-pub(crate) use app::{App, Listening, Seen, body, full};
+pub(crate) use app::{App, Listening, Seen, body, full, server_config};
 pub(crate) use certificates::{ClientCa, Pair, Purpose};
 pub(crate) use client::{Answer, Call, Client, Connection, get, post};
 pub(crate) use clocks::Fast;

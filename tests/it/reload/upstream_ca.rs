@@ -8,8 +8,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use vestibule::pki::LocalCa;
@@ -63,13 +61,7 @@ impl TlsApp {
 }
 
 fn certified(ca: &LocalCa) -> Arc<ServerConfig> {
-    let issued = ca.issue_server(&["localhost"], 30, now()).expect("a certificate");
-    let chain = CertificateDer::pem_slice_iter(issued.cert_pem.as_bytes()).collect::<Result<Vec<_>, _>>();
-    let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).expect("a key");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.expect("the provider's versions").with_no_client_auth();
-    Arc::new(builder.with_single_cert(chain.expect("a chain"), key).expect("a pair"))
+    server_config(&ca.issue_server(&["localhost"], 30, now()).expect("a certificate"))
 }
 
 #[tokio::test]
