@@ -163,7 +163,7 @@ class Vestibule(Peer):
     def command(self, stage, work, port, directory, admin=None):
         configuration = vestibule_configuration(stage, work, port, directory)
         for name in accounts(work.accounts):
-            argv = [tools.program("vestibule"), "users", "add", name, "--password-stdin", "--dir", str(directory)]
+            argv = [tools.program(self.program), "users", "add", name, "--password-stdin", "--dir", str(directory)]
             subprocess.run(argv, input=stage.password, text=True, check=True, capture_output=True)
         return ["serve", "--config", str(configuration), "--admin", f"127.0.0.1:{admin or free_port()}"]
 
